@@ -1,0 +1,120 @@
+"""Every setting of the product, in one place, read from the environment once per process.
+
+`Settings.from_env()` is called by the entry points of the processes (`cli/`, `control/__main__.py`,
+`router/__main__.py`) and by nobody else; everything below them gets values. The docs' settings page is made from the
+`help` beside each field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from inlet.core.errors import Invalid
+
+PREFIX = "INLET_"
+
+
+def _setting(default: Any, help_: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": help_, "secret": secret}, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field per variable: `INLET_` and the field's name in capitals."""
+
+    home: Path = _setting(Path("~/.inlet"), "Folder of all state: database, key, replicas, logs, downloads.")
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 opens it to the network.")
+    port: int = _setting(8080, "Port to listen on.")
+    public_url: str = _setting(
+        "", "Base of `status.url`, e.g. https://ml.example.com; default http://HOST:PORT."
+    )
+    base_domain: str = _setting(
+        "", "With a domain, each endpoint also gets the host {name}-{id}.{domain}, and `status.url` uses it."
+    )
+    token: str = _setting("", "An admin token, valid while this is set; for scripted installs.", secret=True)
+    namespace: str = _setting("default", "Name of the first namespace, made at the first start.")
+    database_url: str = _setting("", "SQLAlchemy URL; default a SQLite file in the home.", secret=True)
+    secret_key: str = _setting(
+        "", "Key that seals secrets; default the file secret.key in the home.", secret=True
+    )
+    models: str = _setting(
+        "", "Folders below which local models may be served, separated by ':'; default the user's home."
+    )
+    strict_instances: bool = _setting(
+        False, "Refuse an instance larger than this machine instead of shrinking it."
+    )
+    hold_seconds: float = _setting(
+        60.0, "How long a request waits for an endpoint that is asleep or starting."
+    )
+    startup_timeout: float = _setting(
+        1800.0, "Seconds after which a revision that never became ready has failed."
+    )
+    drain_seconds: float = _setting(30.0, "How long a replica that leaves may finish its requests.")
+    max_body_bytes: int = _setting(100_000_000, "Largest request body that the router forwards.")
+    max_pending: int = _setting(1024, "Requests per endpoint in flight and waiting before 429 is answered.")
+    head_timeout: float = _setting(15.0, "Seconds a client may take to send a request's head.")
+    body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
+    log_level: str = _setting("info", "debug, info, warning or error.")
+    log_format: str = _setting("auto", "json, console, or auto (console on a terminal).")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read and check; `Invalid` names the variable that cannot be read and what was expected."""
+        source = os.environ if env is None else env
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = PREFIX + item.name.upper()
+            if name in source:
+                values[item.name] = _parse(name, source[name], type(item.default))
+        settings = cls(**values)
+        object.__setattr__(settings, "home", settings.home.expanduser().absolute())
+        return settings
+
+    @property
+    def url(self) -> str:
+        """The public origin, without a trailing slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets of this installation; short, because a Unix socket's path is limited to about 100 bytes."""
+        return self.home / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run_dir / "control.sock"
+
+    @property
+    def link_socket(self) -> Path:
+        return self.run_dir / "link.sock"
+
+    @property
+    def context_file(self) -> Path:
+        """Where the command line on this machine finds URL and token (0600)."""
+        return self.home / "context.json"
+
+    def model_folders(self) -> tuple[Path, ...]:
+        """Folders below which a local model may lie, resolved."""
+        listed = [Path(p) for p in self.models.split(":") if p] or [Path.home()]
+        return tuple(p.expanduser().resolve() for p in listed)
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[
+                text.strip().lower()
+            ]
+        if kind in (int, float):
+            return kind(text)
+        return Path(text) if issubclass(kind, Path) else text
+    except (KeyError, ValueError) as error:
+        expected = {bool: "1 or 0", int: "a whole number", float: "a number of seconds"}[kind]
+        raise Invalid(f"{text!r} is not {expected}", field=name) from error

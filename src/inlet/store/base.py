@@ -1,0 +1,82 @@
+"""The seam to durable state: endpoints, tokens, namespaces and the audit trail.
+
+Implemented by `memory` and `sql`; used by `control/` only; held together by `tests/conformance/test_stores.py`.
+A store never opens a transaction that outlives one call, never decides anything, and never sees a secret or a token
+in clear. A database that is away raises `Unavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from inlet.core.access import Token
+from inlet.core.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail: a person's intent or a change of state, with its reason in words."""
+
+    at: float
+    endpoint_id: str
+    namespace: str
+    endpoint: str
+    kind: str
+    actor: str
+    request_id: str | None
+    message: str
+
+
+class Store(Protocol):
+    """All calls are short; each is one transaction."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+    async def add_endpoint(self, endpoint: Endpoint, event: Event) -> None:
+        """Insert; `Conflict` if a visible endpoint of the namespace has that name."""
+
+    async def get_endpoint(self, namespace: str, name: str) -> Endpoint | None:
+        """The visible endpoint of that name (never one that is being deleted)."""
+
+    async def get_endpoint_by_id(self, endpoint_id: str) -> Endpoint | None:
+        """Any endpoint, one that is being deleted included."""
+
+    async def list_endpoints(self, namespace: str | None = None) -> Sequence[Endpoint]:
+        """All visible endpoints (of one namespace), oldest first."""
+
+    async def all_endpoints(self) -> Sequence[Endpoint]:
+        """Every record, those being deleted included: what the control loop walks."""
+
+    async def commit(self, endpoint: Endpoint, events: Sequence[Event] = ()) -> Endpoint | None:
+        """Replace the record if its version is still `endpoint.version`, and append `events`, atomically.
+
+        Answers the record with its new version, or None if somebody else went on (nothing is written then).
+        A record in state `gone` is deleted.
+        """
+
+    async def list_events(self, endpoint_id: str, *, limit: int) -> Sequence[Event]:
+        """Newest first."""
+
+    async def add_token(self, token: Token) -> None:
+        """`Conflict` if a token with that hash or id exists."""
+
+    async def find_token(self, token_hash: str) -> Token | None:
+        """By hash, revoked and expired ones included."""
+
+    async def list_tokens(self) -> Sequence[Token]:
+        """All, oldest first."""
+
+    async def revoke_token(self, token_id: str, at: float) -> Token | None:
+        """Mark it revoked (the first time wins); None if there is no such token."""
+
+    async def add_namespace(self, name: str, at: float) -> None:
+        """`Conflict` if it exists."""
+
+    async def list_namespaces(self) -> Sequence[str]:
+        """All names, in order of creation: the first is everybody's default."""
