@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from inlet.core.errors import Invalid
 
 PREFIX = "INLET_"
+LONGEST_RUN_DIR = 60  # bytes; leaves room for the longest name of a socket
 
 
 def _setting(default: Any, help_: str, *, secret: bool = False) -> Any:
@@ -84,8 +87,14 @@ class Settings:
 
     @property
     def run_dir(self) -> Path:
-        """Sockets of this installation; short, because a Unix socket's path is limited to about 100 bytes."""
-        return self.home / "run"
+        """Sockets of this installation: in the home, or in the temporary folder when the home's path is so long
+        that a Unix socket below it could not be bound (the limit is about 100 bytes).
+        """
+        inside = self.home / "run"
+        if len(bytes(inside)) <= LONGEST_RUN_DIR:
+            return inside
+        digest = hashlib.sha256(bytes(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"inlet-{os.getuid()}-{digest}"
 
     @property
     def control_socket(self) -> Path:

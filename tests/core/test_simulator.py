@@ -14,8 +14,8 @@ HISTORIES = 1000
 TICKS = 60
 
 
-def _check_at_rest(world: World) -> None:
-    """The rule in words of its own: who runs, in which revision, and how many."""
+def _check_at_rest(world: World) -> str | None:
+    """The rule in words of its own: who runs, in which revision, and how many. Answers what was blamed, if anything."""
     endpoint = world.endpoint
     running: Counter[str] = Counter()
     models: dict[str, str] = {}
@@ -40,7 +40,7 @@ def _check_at_rest(world: World) -> None:
             assert models[f"e-r{endpoint.serving.number}"] not in world.platform.rotten
             assert max(1, low) <= running.total() <= max(1, high)
             assert endpoint.failure is not None
-            _check_blame(world)
+            return _check_blame(world)
         case State.PAUSED | State.GONE:
             assert not running
         case State.SCALED_TO_ZERO:
@@ -51,19 +51,23 @@ def _check_at_rest(world: World) -> None:
             assert endpoint.failure is not None
             assert endpoint.failure.message
             assert endpoint.serving is None
-            _check_blame(world)
+            return _check_blame(world)
         case _:
             raise AssertionError(f"not at rest: {endpoint.state} after {world.now}, {running}")
+    return None
 
 
-def _check_blame(world: World) -> None:
-    """A model that can run is given up only because the platform kept ending it; others for their own reason."""
+def _check_blame(world: World) -> str | None:
+    """A model that can run is given up only because the platform kept ending it; others for their own reason.
+
+    Answers the kind of model whose own reason was given.
+    """
     failure = world.endpoint.failure
     assert failure is not None
     kind = world.endpoint.target.workload.model.repository.split("-")[0]
     # Every call of an attempt may be lost for as long as the start-up timeout lasts.
     if "Not ready within" in failure.message:
-        return
+        return None
     killed = "failed starts" in failure.message
     assert {
         "good": killed,
@@ -73,22 +77,25 @@ def _check_blame(world: World) -> None:
         "refused": "no such instance" in failure.message,
         "missing": "not on the Hub" in failure.message,
     }[kind], f"{kind}: {failure.message}"
+    return kind
 
 
 def test_every_history_ends_right_and_every_row_is_taken() -> None:
     taken: Counter[tuple[str, str]] = Counter()
     ends: Counter[State] = Counter()
+    blamed: Counter[str | None] = Counter()
     for seed in range(HISTORIES):
         world = World(seed, taken)
         world.live(TICKS)
         world.settle()
         try:
-            _check_at_rest(world)
+            blamed[_check_at_rest(world)] += 1
         except AssertionError as error:
             raise AssertionError(f"history {seed}: {error}") from error
         ends[world.endpoint.state] += 1
     dead = [row for row in TABLE if not taken[row.state, row.event]]
     assert not dead, f"rows that no history takes: {dead}"
+    assert blamed.keys() >= {"crashes", "config", "refused", "missing"}
     assert ends.keys() >= {
         State.RUNNING,
         State.UPDATE_FAILED,

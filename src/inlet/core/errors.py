@@ -25,6 +25,7 @@ class InletError(Exception):
     """Base of the tree; `str()` is the one sentence that a person reads."""
 
     status = 500
+    request_id: str | None = None  # set by the client, from the answer that this error was made of
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         """Say what was wrong and what to do; `field` is the dotted path of the offending value, if there is one."""

@@ -72,10 +72,14 @@ Action = LookUp | Apply | Remove
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The record as it should be stored, what to do next, when to look again at the latest, and what happened."""
+    """The record as it should be stored, what to do next, when to look again at the latest, and what happened.
+
+    `routed` names the replica sets whose ready replicas may be sent requests.
+    """
 
     endpoint: Endpoint
     actions: tuple[Action, ...]
+    routed: tuple[str, ...]
     look_again_at: float | None
     facts: tuple[Fact, ...]
 
@@ -93,6 +97,7 @@ def step(endpoint: Endpoint, seen: Seen, load: Load, now: float, policy: Policy)
     return Outcome(
         endpoint=endpoint,
         actions=_actions(endpoint, seen, wanted, policy),
+        routed=tuple(wanted),
         look_again_at=_look_again_at(endpoint, load, now, policy),
         facts=tuple(facts),
     )

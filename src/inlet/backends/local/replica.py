@@ -1,0 +1,333 @@
+"""One replica: its keeper process, its phase, its end. Owned by `supervisor.py`.
+
+A keeper's end is an event (pidfd); readiness is hinted at by datagrams and decided by `GET /health`, with slow probes
+as a safety net. Must never decide whether there should be another replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from inlet.backends.base import Launch
+from inlet.backends.local import cgroups, keeper
+from inlet.backends.local.command import Placement, environment
+from inlet.backends.local.exits import describe
+from inlet.backends.local.limits import Allotment
+from inlet.backends.local.probe import Health, probe
+from inlet.backends.local.records import ReplicaFolder, ReplicaRecord
+from inlet.backends.local.site import Site
+from inlet.backends.local.strays import kill_processes_of
+from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica
+
+_STARTING_PHASES = {"downloading": Phase.DOWNLOADING, "pulling": Phase.PULLING}
+_LEFTOVER_ROUNDS = 100
+_LEFTOVER_PAUSE_S = 0.05
+
+
+class Replica:
+    """`on_end` is called once, when the keeper has ended; `on_change` when the phase or the progress is another."""
+
+    def __init__(
+        self,
+        site: Site,
+        folder: ReplicaFolder,
+        record: ReplicaRecord,
+        *,
+        on_change: Callable[[Replica], None],
+        on_end: Callable[[Replica, Exit], None],
+    ) -> None:
+        self._site = site
+        self._folder = folder
+        self._record = record
+        self._on_change = on_change
+        self._on_end = on_end
+        self.phase = Phase.INITIALIZING
+        self.ready_since: float | None = None
+        self.keeper_pid = 0
+        self.cpu: float | None = None
+        self._detail = ""
+        self._asked = folder.stopping
+        self._deadline = math.inf  # of the drain; the keeper's own, when it was adopted
+        self._unresponsive = False
+        self._failures = 0
+        self._pidfd = -1
+        self._poke = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
+        self.probed = asyncio.Event()  # set after the first answer, or the first silence, or the end
+
+    @property
+    def id(self) -> str:
+        return self._record.id
+
+    @property
+    def created_at(self) -> float:
+        return self._record.created_at
+
+    @property
+    def vcpus(self) -> float:
+        return self._record.vcpus
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return self._record.groups
+
+    @property
+    def leaving(self) -> bool:
+        """Told to stop, or draining because somebody else told it."""
+        return self._asked or self.phase is Phase.TERMINATING
+
+    # Beginning
+
+    @classmethod
+    def start(
+        cls,
+        site: Site,
+        folder: ReplicaFolder,
+        replica_id: str,
+        endpoint_id: str,
+        launch: Launch,
+        allotment: Allotment,
+        *,
+        on_change: Callable[[Replica], None],
+        on_end: Callable[[Replica, Exit], None],
+    ) -> Replica:
+        """Write the record, prepare the limits, start the keeper, in this order; OSError if one of them fails."""
+        confinement = site.rung.confine(replica_id, allotment)
+        record = ReplicaRecord(
+            id=replica_id,
+            created_at=time.time(),
+            socket=str(site.socket(replica_id)),
+            vcpus=allotment.vcpus,
+            memory=allotment.memory,
+            enforced=site.rung.enforced,
+            groups=confinement.groups,
+        )
+        replica = cls(site, folder, record, on_change=on_change, on_end=on_end)
+        try:
+            folder.create(record)
+            log = site.log(endpoint_id, replica_id)
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            placement = Placement(
+                replica_id=replica_id,
+                socket=Path(record.socket),
+                cache=site.cache,
+                termination_log=folder.termination_log,
+                notify=site.notify,
+                vcpus=allotment.vcpus,
+            )
+            plan = keeper.Plan(
+                replica_id=replica_id,
+                folder=str(folder.path),
+                command=list(site.command(launch, placement)),
+                env=environment(launch, placement),
+                notify=str(site.notify),
+                log=str(log),
+                log_bytes=site.log_bytes,
+                grace=site.drain_seconds,
+                enter=list(confinement.enter),
+                events=confinement.events,
+                data_limit=confinement.data_limit,
+                watched_memory=confinement.watched_memory,
+                cpus=list(confinement.cpus),
+            )
+            replica._watch(_spawn(plan))
+        except OSError:
+            site.spawn(replica._clear_away(leftovers=False))
+            raise
+        return replica
+
+    def adopt(self) -> None:
+        """Take over from an earlier control; a replica that has ended meanwhile ends now."""
+        known = self._folder.keeper()
+        if known is not None:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(known.pid)
+                # In this order: the number cannot be given to another process between the two.
+                if keeper.identity(known.pid) == known.identity:
+                    self._watch(known.pid, pidfd)
+                    if self._asked:
+                        self._signal(signal.SIGTERM)
+                    return
+                os.close(pidfd)
+        self._finish()
+
+    def _watch(self, pid: int, pidfd: int | None = None) -> None:
+        self.keeper_pid = pid
+        self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pidfd, self._ended)
+        self._probing = loop.create_task(self._probe())
+        if self._asked:
+            self.phase = Phase.TERMINATING
+
+    # Life
+
+    def hear(self, fields: Mapping[str, str]) -> None:
+        """A datagram of this replica: take its progress, and look at once if it says more."""
+        detail = fields.get("STATUS", self._detail)
+        if detail != self._detail:
+            self._detail = detail
+            self._on_change(self)
+        self._poke.set()
+
+    async def _probe(self) -> None:
+        pause = self._site.timing.first_probe
+        while True:
+            health = await probe(self._record.socket, self._site.timing.probe_timeout)
+            self._learn(health)
+            self.probed.set()
+            ready = self.phase is Phase.RUNNING
+            pause = self._site.timing.probe if ready else min(pause, self._site.timing.probe)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._poke.wait()
+            self._poke.clear()
+            pause *= 2
+
+    def _learn(self, health: Health) -> None:
+        """What one answer means; silence alone does not take readiness away until it has lasted."""
+        if self._asked:
+            return
+        before = (self.phase, self._detail)
+        if health.status == 200:
+            self._failures = 0
+            self.phase = Phase.RUNNING
+            self._detail = ""
+            self.ready_since = self.ready_since or time.time()
+        elif health.state == "terminating":
+            self.phase = Phase.TERMINATING
+        elif self.ready_since is not None:
+            self._failures += 1
+            if health.status:
+                self.phase = Phase.INITIALIZING
+                self._detail = health.error
+            if self._failures >= self._site.timing.failures:
+                self._unresponsive = True
+                self.stop(0.0)
+                return
+        elif health.status:
+            self.phase = _STARTING_PHASES.get(health.state, Phase.INITIALIZING)
+        if (self.phase, self._detail) != before:
+            self._on_change(self)
+
+    def seen(self) -> SeenReplica:
+        return SeenReplica(
+            id=self.id,
+            phase=self.phase,
+            address=f"unix:{self._record.socket}",
+            started_at=self._record.created_at,
+            detail=self._detail,
+            cpu=self.cpu,
+        )
+
+    # End
+
+    def stop(self, grace: float) -> None:
+        """Drain within `grace` seconds, which the keeper sees to; told again, only an earlier deadline counts."""
+        deadline = time.monotonic() + grace
+        if self._asked and deadline >= self._deadline:
+            return
+        self._asked, self._deadline, self.phase = True, deadline, Phase.TERMINATING
+        with contextlib.suppress(OSError):  # a full disk: the keeper then takes its default grace
+            self._folder.stop(grace)
+        self._signal(signal.SIGTERM)
+        self._on_change(self)
+
+    def kill(self) -> None:
+        """At once, without the keeper's help: the kernel ends the replica when its keeper dies."""
+        self._asked = True
+        self._signal(signal.SIGKILL)
+
+    def let_go(self) -> None:
+        """Stop looking; the process goes on."""
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._probing is not None:
+            self._probing.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _ended(self) -> None:
+        self.let_go()
+        with contextlib.suppress(ChildProcessError):  # adopted: somebody else's child
+            os.waitpid(self.keeper_pid, os.WNOHANG)
+        self._finish()
+
+    def _finish(self) -> None:
+        ending = self._folder.ending()
+        exit_ = describe(self._record, ending, self._folder.keeper_error())
+        if self._unresponsive:
+            exit_ = Exit(ExitKind.UNRESPONSIVE, f"Its health check failed {self._failures} times in a row")
+        elif ending is None and self._asked:
+            exit_ = Exit(ExitKind.STOPPED, "Killed")
+        elif ending is not None and ending.code == 0 and self.phase is Phase.TERMINATING:
+            # Somebody else's SIGTERM, and it drained in order: nothing is wrong with this revision.
+            exit_ = Exit(ExitKind.STOPPED, "Stopped by a signal that did not come from Inlet", 0)
+        self.phase = Phase.STOPPED
+        self.probed.set()
+        self._on_end(self, exit_)
+        self._site.spawn(self._clear_away(leftovers=ending is None))
+
+    async def _clear_away(self, *, leftovers: bool) -> None:
+        """Remove what the replica leaves; after a keeper that was killed, its processes too."""
+        await asyncio.to_thread(Path(self._record.socket).unlink, missing_ok=True)
+        if leftovers:
+            await asyncio.to_thread(kill_processes_of, self._site.notify, {self.id})
+        groups = [Path(group) for group in self._record.groups]
+        for _ in range(
+            _LEFTOVER_ROUNDS
+        ):  # a killed process takes a moment, and its group tells nobody when it is empty
+            groups = [group for group in groups if not cgroups.remove(group)]
+            if not groups:
+                break
+            await asyncio.sleep(_LEFTOVER_PAUSE_S)
+        await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # still in use, unless the whole set was removed
+            self._folder.path.parent.rmdir()
+
+
+def _spawn(plan: keeper.Plan) -> int:
+    """Start a keeper; its process id. The plan travels in anonymous memory: it holds secrets, and no pipe is so large.
+
+    The two variables mark the process as ours even before it has written down who it is.
+    """
+    document = json.dumps(vars(plan)).encode()
+    memory = os.memfd_create("plan", os.MFD_CLOEXEC)
+    try:
+        with open(memory, "wb", closefd=False) as file:
+            file.write(document)
+        os.lseek(memory, 0, os.SEEK_SET)
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", keeper.__file__, plan.replica_id],
+            {name: plan.env[name] for name in ("NOTIFY_SOCKET", "INLET_REPLICA_ID")},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, memory, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (
+                    os.POSIX_SPAWN_OPEN,
+                    2,
+                    f"{plan.folder}/keeper.err",
+                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+                    0o600,
+                ),
+            ],
+            setsigmask=[],
+        )
+    finally:
+        os.close(memory)

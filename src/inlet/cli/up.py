@@ -1,0 +1,185 @@
+"""`inlet up`: the small parent of router and control, and the first thing that a newcomer sees.
+
+Binds the public port and keeps it, so that callers wait rather than fail while a router is replaced. Starts router and
+control, restarts either when it dies, shows how to use what runs, and on Ctrl-C stops everything in order. If it is
+killed itself, router and control go with it and replicas stay; the next `inlet up` adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from inlet import __version__, process
+from inlet.cli import sample
+from inlet.cli.children import Child
+from inlet.control.bootstrap import ensure_namespace, first_token, preset_token, refresh_context
+from inlet.control.vault import Vault
+from inlet.core.errors import Refused, Unavailable
+from inlet.settings import Settings
+from inlet.store.sql import SqlStore, database_url
+from inlet.wire import link
+
+START_WITHIN_S = 60.0
+BIND_WITHIN_S = 3.0  # the router of a parent that was killed needs a moment to let go of the port
+READY_RETRY_S = 0.05
+
+
+def run(*, host: str | None, port: int | None, with_sample: bool) -> None:
+    """Run until Ctrl-C or SIGTERM; raises an `InletError` that says what to mend if it cannot start."""
+    settings = Settings.from_env()
+    settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
+    process.private_folder(settings.home)
+    process.private_folder(settings.run_dir)
+    (settings.home / "logs").mkdir(exist_ok=True)
+    lock = process.lock_file(settings.home / "inlet.lock", wait=False)
+    if lock is None:
+        holder = (settings.home / "inlet.lock").read_text().strip()
+        raise Refused(
+            f"Inlet already runs with this home ({settings.home}, process {holder}): use it, stop it, "
+            "or set INLET_HOME to another folder"
+        )
+    try:
+        asyncio.run(_Parent(settings, Console(highlight=False), with_sample=with_sample).run())
+    finally:
+        os.close(lock)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    deadline = time.monotonic() + BIND_WITHIN_S
+    while True:
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            raise Refused(
+                f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or choose another "
+                "with PORT=… (make up), --port or INLET_PORT"
+            ) from error
+        listener.listen(2048)
+        return listener
+
+
+class _Parent:
+    def __init__(self, settings: Settings, console: Console, *, with_sample: bool) -> None:
+        self._console, self._with_sample = console, with_sample
+        self._listener = _bind(settings.host, settings.port)
+        # Port 0 means any free one: from here on everybody knows which.
+        self._settings = replace(settings, port=self._listener.getsockname()[1])
+        env = {
+            **os.environ,
+            "INLET_HOME": str(settings.home),
+            "INLET_HOST": settings.host,
+            "INLET_PORT": str(self._settings.port),
+        }
+        logs, fd = settings.home / "logs", self._listener.fileno()
+        self._control = Child("control", "inlet.control", [], env=env, log=logs / "control.log", fds=())
+        self._router = Child(
+            "router", "inlet.router", ["--fd", str(fd)], env=env, log=logs / "router.log", fds=(fd,)
+        )
+        self._ending = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sig, self._ending.set)
+        fresh, own = await self._bootstrap()
+        self._greet(fresh)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                kept = [tasks.create_task(child.keep_running()) for child in (self._control, self._router)]
+                told = tasks.create_task(self._tell(own, fresh))
+                await self._ending.wait()
+                told.cancel()
+                await self._stop()
+                for task in kept:
+                    task.cancel()
+        except* Refused as errors:
+            await self._stop()
+            raise errors.exceptions[0] from None
+        finally:
+            self._listener.close()
+
+    async def _bootstrap(self) -> tuple[str | None, str]:
+        """The first admin token if there was none, and the token of this machine's command line."""
+        settings = self._settings
+        preset_token(settings)
+        Vault.load(settings.home, settings.secret_key)
+        store = SqlStore(database_url(settings))
+        await store.open()
+        try:
+            await ensure_namespace(store, settings, time.time())
+            return await first_token(store, settings, time.time), await refresh_context(store, settings, time.time)
+        finally:
+            await store.close()
+
+    def _greet(self, fresh: str | None) -> None:
+        out = self._console
+        out.print(f"[bold]Inlet {__version__}[/bold]  self-hosted inference endpoints")
+        out.print(f"  URL    [cyan]{self._settings.url}[/cyan]")
+        if fresh is not None:
+            out.print(f"  Token  [yellow]{fresh}[/yellow]  admin; shown this once, so keep it", soft_wrap=True)
+        elif self._settings.token:
+            out.print("  Token  the one in INLET_TOKEN")
+        else:
+            out.print("  Token  as before (`inlet token create` makes another)")
+        out.print(f"  State  {_short(self._settings.home)}")
+
+    async def _tell(self, own: str, fresh: str | None) -> None:
+        started = time.monotonic()
+        with self._console.status("starting control and router"):
+            await self._until_ready()
+        self._console.print(f"[green]✔[/green] ready after {time.monotonic() - started:.1f} s")
+        if self._with_sample:
+            shown = fresh or self._settings.token or "$INLET_TOKEN"
+            await sample.show(self._settings, token=own, shown_token=shown, console=self._console)
+        self._console.print("\nCtrl-C stops everything; the next start finds it as it was.")
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + START_WITHIN_S
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._settings.port}") as client:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get("/readyz", timeout=2.0)).status_code == 200:
+                        return
+                if time.monotonic() > deadline:
+                    logs = _short(self._settings.home / "logs")
+                    raise Unavailable(f"not ready within {START_WITHIN_S:.0f} s; see {logs}/*.log")
+                await asyncio.sleep(READY_RETRY_S)
+
+    async def _stop(self) -> None:
+        grace = self._settings.drain_seconds
+        with self._console.status("stopping: finishing what is in flight"):
+            await self._router.stop(within=grace + 5)
+            asked = await self._ask_control_to_stop_replicas()
+            await self._control.stop(within=grace + 10, ask=not asked)
+        self._console.print("stopped")
+
+    async def _ask_control_to_stop_replicas(self) -> bool:
+        transport = httpx.AsyncHTTPTransport(uds=str(self._settings.link_socket))
+        async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
+            try:
+                await client.post(link.STOP_PATH)
+            except httpx.HTTPError:
+                return False  # control is not there to be asked; its replicas stay for the next start
+        return True
+
+
+def _short(path: Path) -> str:
+    home = str(Path.home())
+    return str(path).replace(home, "~", 1) if str(path).startswith(home) else str(path)

@@ -1,0 +1,79 @@
+"""The first start of an installation: schema, first namespace, first token, the context file of this machine.
+
+Called by `inlet up` before control starts, and by control itself (which has no terminal to print a token to). Every
+part is repeated harmlessly at each start. Must never print: what a person should see is answered to the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from inlet.control.tokens import mint
+from inlet.core.access import Grant, Permission, Token, hash_token
+from inlet.core.errors import Invalid
+from inlet.core.routes import RESERVED_SEGMENTS
+from inlet.settings import Settings
+from inlet.store.base import Store
+
+FIRST_TOKEN_NAME = "first admin token"  # noqa: S105 (a name, not a value)
+CONTEXT_TOKEN_NAME = "command line on this machine"  # noqa: S105
+_ADMIN = (Grant(Permission.ADMIN),)
+
+
+def preset_token(settings: Settings) -> Token | None:
+    """The admin token that `INLET_TOKEN` presets, valid while it is set; never stored."""
+    if not settings.token:
+        return None
+    if len(settings.token) < 16:
+        raise Invalid("is too short to be safe: use at least 16 characters", field="INLET_TOKEN")
+    return Token(
+        id="preset", name="INLET_TOKEN", hash=hash_token(settings.token), grants=_ADMIN, created_at=0.0
+    )
+
+
+async def ensure_namespace(store: Store, settings: Settings, now: float) -> None:
+    """Make the first namespace, once."""
+    if settings.namespace in RESERVED_SEGMENTS:
+        raise Invalid(f"{settings.namespace!r} is a reserved word: choose another", field="INLET_NAMESPACE")
+    if not await store.list_namespaces():
+        await store.add_namespace(settings.namespace, now)
+
+
+async def first_token(store: Store, settings: Settings, clock: Callable[[], float]) -> str | None:
+    """A fresh admin token if there is no other way in yet, else None."""
+    people = [t for t in await store.list_tokens() if t.name != CONTEXT_TOKEN_NAME]
+    if people or settings.token:
+        return None
+    value, token = mint(FIRST_TOKEN_NAME, _ADMIN, clock())
+    await store.add_token(token)
+    return value
+
+
+async def refresh_context(store: Store, settings: Settings, clock: Callable[[], float]) -> str:
+    """Leave URL and a token of its own for the command line of this user (0600); answers that token's value."""
+    value = _context_token(settings.context_file)
+    known = await store.find_token(hash_token(value)) if value else None
+    if value is None or known is None or not known.live(clock()):
+        value, token = mint(CONTEXT_TOKEN_NAME, _ADMIN, clock())
+        await store.add_token(token)
+    _write_private(settings.context_file, json.dumps({"url": settings.url, "token": value}))
+    return value
+
+
+def _context_token(path: Path) -> str | None:
+    try:
+        value = json.loads(path.read_bytes())["token"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # missing or spoilt: a new one is made
+    return value if isinstance(value, str) else None
+
+
+def _write_private(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)

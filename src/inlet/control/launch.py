@@ -1,0 +1,64 @@
+"""From a revision to what a backend is told to run: the one place where sealed secrets are opened.
+
+Called by the reconciler just before `apply`. What it returns holds secrets in clear and must never be logged or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inlet.backends.base import Launch, ReplicaSet
+from inlet.control.vault import Vault
+from inlet.core.catalogue import Instance, find
+from inlet.core.endpoint import Endpoint, Revision, replica_set_id
+from inlet.core.errors import Refused
+from inlet.core.spec import Model
+
+
+class Launcher:
+    """Builds replica sets. `server_token` is the server's own Hub token, lent to the first namespace only."""
+
+    def __init__(self, *, vault: Vault, server_token: str | None, first_namespace: str) -> None:
+        self._vault, self._server_token, self._first_namespace = vault, server_token, first_namespace
+
+    def hub_token(self, endpoint: Endpoint, model: Model) -> str | None:
+        """The token for a download of this model: the endpoint's own `HF_TOKEN`, else the server's; None for none."""
+        sealed = model.secrets.get("HF_TOKEN")
+        own = model.env.get("HF_TOKEN") if sealed is None else self._vault.open(sealed)
+        lent = self._server_token if endpoint.namespace == self._first_namespace else None
+        return own or lent
+
+    def replica_set(
+        self, endpoint: Endpoint, revision: Revision, n: int, catalogue: Sequence[Instance]
+    ) -> ReplicaSet:
+        """`n` replicas of a revision whose model was looked up; `Refused` if its instance is not to be had."""
+        hardware, source = revision.workload.hardware, revision.source
+        if source is None:
+            raise ValueError(f"revision {revision.number} of {endpoint.id} was not looked up: this is a bug")
+        instance = find(hardware, tuple(catalogue))
+        if instance is None:
+            wanted = f"{hardware.vendor} {hardware.region} {hardware.instance_type} {hardware.instance_size}"
+            raise Refused(f"there is no instance {wanted} here any more: choose another")
+        model = revision.workload.model
+        env = {**model.env, **{name: self._vault.open(sealed) for name, sealed in model.secrets.items()}}
+        token = self.hub_token(endpoint, model)
+        if token is not None and not source.local:
+            env["HF_TOKEN"] = token
+        return ReplicaSet(
+            id=replica_set_id(endpoint, revision),
+            endpoint_id=endpoint.id,
+            revision=revision.number,
+            n=n,
+            instance=instance,
+            launch=Launch(
+                location=source.location,
+                local=source.local,
+                commit=source.commit,
+                task=source.task,
+                framework=model.framework,
+                image_kind=model.image.kind,
+                env=env,
+                args=model.args,
+                command=model.command,
+            ),
+        )

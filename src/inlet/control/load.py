@@ -1,0 +1,61 @@
+"""What the routers report, added up per endpoint for the control loop.
+
+Filled by `control/link.py`, read by `control/reconciler.py`. In memory only: a router repeats all that matters once a
+second, so nothing is lost with this process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from inlet.core.autoscale import Load
+from inlet.core.routes import Signal, Signals
+
+SILENT_AFTER_S = 5.0  # a router that says nothing for so long has no requests in flight any more
+WINDOW_S = 20.0  # over which pending requests are averaged
+
+
+class LoadBoard:
+    """The latest report of each router, and a short history of pending requests."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, tuple[float, dict[str, Signal]]] = {}
+        self._history: dict[str, deque[tuple[float, int]]] = {}
+        self._last_request: dict[str, float] = {}
+
+    def record(self, signals: Signals, now: float) -> bool:
+        """Take one router's report; True when a request waits somewhere, so the loop should look at once."""
+        self._reports[signals.router_id] = (now, {s.endpoint_id: s for s in signals.endpoints})
+        for signal in signals.endpoints:
+            if signal.last_request_at is not None:
+                # A router's clock may be ahead; an idle clock in the future would never run out.
+                seen = min(signal.last_request_at, now)
+                self._last_request[signal.endpoint_id] = max(
+                    seen, self._last_request.get(signal.endpoint_id, 0.0)
+                )
+            history = self._history.setdefault(signal.endpoint_id, deque())
+            history.append((now, signal.in_flight + signal.waiting))
+            while history[0][0] < now - WINDOW_S:
+                history.popleft()
+        return any(s.waiting > 0 for s in signals.endpoints)
+
+    def load(self, endpoint_id: str, *, cpu: float | None, now: float) -> Load:
+        """All routers together, as the step wants it."""
+        signals = [
+            by_id[endpoint_id]
+            for at, by_id in self._reports.values()
+            if endpoint_id in by_id and now - at < SILENT_AFTER_S
+        ]
+        recent = [n for at, n in self._history.get(endpoint_id, ()) if at >= now - WINDOW_S]
+        return Load(
+            in_flight=sum(s.in_flight for s in signals),
+            waiting=sum(s.waiting for s in signals),
+            pending=sum(recent) / len(recent) if recent else 0.0,
+            last_request_at=self._last_request.get(endpoint_id),
+            cpu=cpu,
+        )
+
+    def forget(self, endpoint_id: str) -> None:
+        """The endpoint is gone."""
+        self._history.pop(endpoint_id, None)
+        self._last_request.pop(endpoint_id, None)

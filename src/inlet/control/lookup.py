@@ -1,0 +1,98 @@
+"""Finding out, once per revision, what its model is: the commit to pin, and the task.
+
+Called by the reconciler in the background, never by the API. The only module of control that talks to the Hub. A person
+must mend → `Refused`; worth another try → `Unavailable`. Only the endpoint's or the server's Hub token goes out, never
+a token of Inlet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inlet.core.endpoint import Source
+from inlet.core.errors import Refused, Unavailable
+from inlet.core.spec import Model
+from inlet.core.tasks import TASKS, guess_task
+
+HUB_TIMEOUT_S = 10.0
+
+
+async def look_up(model: Model, *, token: str | None) -> Source:
+    """What `model` is now. `token` is for the Hub, None for anonymous."""
+    path = local_path(model.repository)
+    if path is not None:
+        return await asyncio.to_thread(_in_folder, path, model)
+    return await asyncio.to_thread(_on_hub, model, token)
+
+
+def local_path(repository: str) -> Path | None:
+    """The folder that a repository names, or None when it is one on the Hub."""
+    if repository.startswith("file://"):
+        return Path(repository.removeprefix("file://"))
+    return Path(repository) if repository.startswith("/") else None
+
+
+def _in_folder(path: Path, model: Model) -> Source:
+    folder = path.resolve()
+    try:
+        files = {entry.name for entry in folder.iterdir()}
+        config = json.loads((folder / "config.json").read_bytes())
+    except OSError as error:
+        raise Refused(
+            f"{model.repository}: {error.strerror}: it must be a folder with a config.json"
+        ) from error
+    except ValueError as error:
+        raise Refused(f"{model.repository}: config.json is not JSON ({error})") from error
+    return Source(str(folder), local=True, commit=None, task=_task(model, config, files, None))
+
+
+def _on_hub(model: Model, token: str | None) -> Source:
+    # Imported here: it costs a tenth of a second that a start without Hub models need not pay.
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = model.repository
+    try:
+        info = HfApi(token=token or False).model_info(name, revision=model.revision, timeout=HUB_TIMEOUT_S)
+    except GatedRepoError as error:
+        raise Refused(
+            f"{name} is gated on the Hub: accept its conditions there, and give the endpoint a secret HF_TOKEN "
+            "of an account that did"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise Refused(
+            f"{name} has no revision {model.revision!r} on the Hub: check model.revision"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise Refused(
+            f"{name} was not found on the Hub: check model.repository; if it is private, give the endpoint a "
+            "secret HF_TOKEN that may read it"
+        ) from error
+    except (HfHubHTTPError, OSError, TimeoutError) as error:
+        raise Unavailable(f"the Hub could not be asked about {name}: {type(error).__name__}") from error
+    if info.sha is None:
+        raise Refused(f"{name} has no commits on the Hub")
+    files = {sibling.rfilename for sibling in info.siblings or ()}
+    return Source(
+        name, local=False, commit=info.sha, task=_task(model, info.config or {}, files, info.pipeline_tag)
+    )
+
+
+def _task(model: Model, config: Mapping[str, Any], files: set[str], tag: str | None) -> str:
+    task = model.task or guess_task(config, files, tag)
+    if task is None:
+        raise Refused(
+            f"the task of {model.repository} cannot be told from its files: set model.task to one of "
+            + ", ".join(sorted(TASKS))
+        )
+    return task

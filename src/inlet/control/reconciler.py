@@ -1,0 +1,267 @@
+"""The control loop: observe → step → commit → act, for every endpoint, over and over.
+
+The thin shell around `core/step.py`: all judgement is there, all I/O is here. Woken by commands, by the backend's
+changes, by routers with waiting requests and by the clock; a pass that was missed costs nothing, because the next one
+sees the same differences. Holds no transaction while it talks to a platform, and drops everything when a guarded
+commit finds that somebody else went on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from inlet.backends.base import Backend
+from inlet.control.launch import Launcher
+from inlet.control.link import RoutePublisher
+from inlet.control.load import LoadBoard
+from inlet.core.access import Token
+from inlet.core.endpoint import Cause, Endpoint, Failure, Revision, Source, State, replica_set_id
+from inlet.core.errors import BackendUnavailable, Refused, Unavailable
+from inlet.core.routes import Route, RouteTable, Upstream
+from inlet.core.seen import SeenReplicaSet
+from inlet.core.step import Action, Apply, LookUp, Outcome, Policy, Remove, Seen, step
+from inlet.store.base import Event, Store
+
+log = structlog.get_logger()
+
+LONGEST_SLEEP_S = 30.0  # a pass for correctness's sake, whatever was missed
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 30.0
+_AT_REST = (State.PAUSED, State.SCALED_TO_ZERO, State.FAILED)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the loop remembers of one endpoint between passes; all of it can be found out again."""
+
+    lookup: Source | Failure | None = None
+    lookup_of: int = 0  # number of the revision that `lookup` is about
+    refused: dict[str, str] = field(default_factory=dict)
+    routed: tuple[str, ...] = ()  # replica sets whose ready replicas may be sent requests
+    acting: asyncio.Task[None] | None = None
+    looking: asyncio.Task[None] | None = None
+    retry: float = FIRST_RETRY_S
+    not_before: float = 0.0  # after a call failed, when the next one may be made
+
+
+class Reconciler:
+    """One per control process. `run()` until cancelled; `wake()` from anywhere on the loop's thread.
+
+    `lookup` is `control/lookup.py`'s `look_up`; `host_of` answers an endpoint's own host, None without a base domain.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        backend: Backend,
+        launcher: Launcher,
+        board: LoadBoard,
+        publisher: RoutePublisher,
+        policy: Policy,
+        lookup: Callable[..., Coroutine[None, None, Source]],
+        host_of: Callable[[Endpoint], str | None],
+        preset_tokens: Sequence[Token],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._backend, self._launcher = store, backend, launcher
+        self._board, self._publisher, self._policy = board, publisher, policy
+        self._lookup, self._host_of, self._preset_tokens = lookup, host_of, tuple(preset_tokens)
+        self._clock = clock
+        self._memory: dict[str, _Memory] = {}
+        self._woken = asyncio.Event()
+
+    def wake(self, _endpoint_id: str | None = None) -> None:
+        """Look again now: an intent was committed, a replica changed, a request waits."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Pass after pass. Ends only by cancellation."""
+        retry = FIRST_RETRY_S
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                try:
+                    sleep, retry = max(0.0, await self._pass(tasks) - self._clock()), FIRST_RETRY_S
+                except Unavailable as error:
+                    # The database or the platform is away: no step is taken, and traffic goes on.
+                    log.warning("pass_failed", error=str(error))
+                    sleep, retry = retry, min(2 * retry, LAST_RETRY_S)
+                    self._woken.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(sleep):
+                        await self._woken.wait()
+
+    async def _pass(self, tasks: asyncio.TaskGroup) -> float:
+        """Everything once; answers when time alone will make a difference next."""
+        # Observed first: a set without a record is then truly a stray, for a record is written before its sets exist.
+        sets = tuple(await self._backend.observe())
+        endpoints = await self._store.all_endpoints()
+        next_at = self._clock() + LONGEST_SLEEP_S
+        current: list[Endpoint] = []
+        pending: list[tuple[Endpoint, Outcome]] = []
+        for endpoint in endpoints:
+            outcome = await self._step(endpoint, sets)
+            current.append(endpoint if outcome is None else outcome.endpoint)
+            if outcome is not None:
+                pending.append((outcome.endpoint, outcome))
+                next_at = min(next_at, outcome.look_again_at or next_at)
+        # Routers learn first, so that nothing new is sent to a replica that is about to be told to leave.
+        await self._publish(current, sets)
+        for endpoint, outcome in pending:
+            self._begin(endpoint, outcome.actions, tasks)
+        known = {e.id for e in endpoints}
+        for stray in (s for s in sets if s.endpoint_id not in known):
+            log.warning("stray_removed", replica_set=stray.id)
+            await self._backend.remove(stray.id, grace=self._policy.grace)
+        return next_at
+
+    async def _step(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Outcome | None:
+        """Step and commit one endpoint; None when somebody else went on, or while it is being acted on."""
+        memory = self._memory.setdefault(endpoint.id, _Memory())
+        if memory.acting is not None and not memory.acting.done():
+            return None
+        now = self._clock()
+        own = tuple(s for s in sets if s.endpoint_id == endpoint.id)
+        lookup = memory.lookup if memory.lookup_of == endpoint.target.number else None
+        load = self._board.load(endpoint.id, cpu=_cpu(own), now=now)
+        outcome = step(endpoint, Seen(own, lookup, memory.refused), load, now, self._policy)
+        after = outcome.endpoint
+        if after.state is State.GONE:
+            await self._backend.forget(
+                endpoint.id
+            )  # before the record goes, so that a kill in between repeats it
+        if after != endpoint:
+            if await self._store.commit(after, _events(endpoint, outcome, now)) is None:
+                self.wake()
+                return None
+            _log_change(endpoint, outcome)
+        memory.routed = outcome.routed
+        if after.state in _AT_REST:
+            memory.lookup, memory.refused = None, {}  # the next attempt asks anew
+        if after.state is State.GONE:
+            del self._memory[endpoint.id]
+            self._board.forget(endpoint.id)
+        return outcome
+
+    # Acting
+
+    def _begin(self, endpoint: Endpoint, actions: Sequence[Action], tasks: asyncio.TaskGroup) -> None:
+        memory = self._memory.get(endpoint.id)
+        if memory is None or self._clock() < memory.not_before:
+            return
+        calls = [a for a in actions if not isinstance(a, LookUp)]
+        if calls:
+            memory.acting = tasks.create_task(self._act(endpoint, calls, memory))
+        for action in actions:
+            known = memory.lookup_of == endpoint.target.number and memory.lookup is not None
+            busy = memory.looking is not None and not memory.looking.done()
+            if isinstance(action, LookUp) and not known and not busy:
+                memory.looking = tasks.create_task(self._look_up(endpoint, action.revision, memory))
+
+    async def _act(self, endpoint: Endpoint, actions: Sequence[Apply | Remove], memory: _Memory) -> None:
+        try:
+            for action in actions:
+                if isinstance(action, Remove):
+                    await self._backend.remove(action.replica_set_id, grace=action.grace)
+                else:
+                    await self._apply(endpoint, action, memory)
+            memory.retry = FIRST_RETRY_S
+            self.wake()
+        except BackendUnavailable as error:
+            self._back_off(endpoint, memory, error)
+
+    async def _apply(self, endpoint: Endpoint, action: Apply, memory: _Memory) -> None:
+        try:
+            catalogue = await self._backend.catalogue()
+            await self._backend.apply(
+                self._launcher.replica_set(endpoint, action.revision, action.n, catalogue)
+            )
+        except Refused as error:
+            set_id = replica_set_id(endpoint, action.revision)
+            log.warning("refused", endpoint=endpoint.id, replica_set=set_id, error=str(error))
+            memory.refused = {**memory.refused, set_id: str(error)}
+
+    async def _look_up(self, endpoint: Endpoint, revision: Revision, memory: _Memory) -> None:
+        model = revision.workload.model
+        try:
+            found: Source | Failure = await self._lookup(
+                model, token=self._launcher.hub_token(endpoint, model)
+            )
+        except Refused as error:
+            found = Failure(Cause.CONFIGURATION, str(error))
+        except Unavailable as error:
+            self._back_off(endpoint, memory, error)
+            return
+        memory.lookup, memory.lookup_of, memory.retry = found, revision.number, FIRST_RETRY_S
+        self.wake()
+
+    def _back_off(self, endpoint: Endpoint, memory: _Memory, error: Unavailable) -> None:
+        log.warning("call_failed", endpoint=endpoint.id, error=str(error), retry_in=memory.retry)
+        memory.not_before = self._clock() + memory.retry
+        asyncio.get_running_loop().call_later(memory.retry, self.wake)
+        memory.retry = min(2 * memory.retry, LAST_RETRY_S)
+
+    # Telling the routers
+
+    async def _publish(self, endpoints: Sequence[Endpoint], sets: Sequence[SeenReplicaSet]) -> None:
+        tokens = (*self._preset_tokens, *await self._store.list_tokens())
+        now = self._clock()
+        self._publisher.publish(
+            RouteTable(
+                version="",
+                routes=tuple(self._route(e, sets) for e in endpoints if e.visible),
+                tokens=tuple(t for t in tokens if t.live(now)),
+            )
+        )
+
+    def _route(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Route:
+        routed = self._memory[endpoint.id].routed
+        return Route(
+            endpoint_id=endpoint.id,
+            namespace=endpoint.namespace,
+            name=endpoint.name,
+            host=self._host_of(endpoint),
+            visibility=endpoint.spec.visibility,
+            state=endpoint.state,
+            upstreams=tuple(
+                Upstream(replica.id, replica.address)
+                for s in sets
+                if s.id in routed
+                for replica in s.ready
+                if replica.address is not None
+            ),
+            reason=None if endpoint.failure is None else endpoint.failure.message,
+        )
+
+
+def _cpu(sets: Sequence[SeenReplicaSet]) -> float | None:
+    shares = [r.cpu for s in sets for r in s.ready if r.cpu is not None]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _events(before: Endpoint, outcome: Outcome, now: float) -> list[Event]:
+    if not outcome.facts:
+        return []
+    after = outcome.endpoint
+    message = f"{before.state} → {after.state}: {', '.join(outcome.facts)}"
+    if after.failure is not None and after.failure != before.failure:
+        message += f". {after.failure.message}"
+    return [Event(now, after.id, after.namespace, after.name, "state", "inlet", None, message)]
+
+
+def _log_change(before: Endpoint, outcome: Outcome) -> None:
+    if outcome.facts:
+        log.info(
+            "state_changed",
+            endpoint=before.id,
+            name=f"{before.namespace}/{before.name}",
+            before=before.state,
+            after=outcome.endpoint.state,
+            facts=[str(f) for f in outcome.facts],
+        )

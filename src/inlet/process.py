@@ -1,0 +1,64 @@
+"""What the processes of an installation need of the operating system: dying together, private folders, locks.
+
+Called by the entry points of parent, router and control, once, before anything else. Must never start a thread or a
+loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+
+from inlet.core.errors import Refused
+
+EX_CONFIG = 78
+"""Exit status of a process that no restart helps: a person must act first (as in sysexits.h)."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to send `sig` to this process when its parent dies, however it dies.
+
+    Linux only; elsewhere nothing happens, and a killed parent leaves its children to be stopped by hand.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if os.getppid() != parent:  # it died between the two lines: the signal will never come
+        signal.raise_signal(sig)
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` a folder that only this user can enter; `Refused` if somebody else owns it already."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise Refused(f"{path} belongs to another user: choose another INLET_HOME")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def lock_file(path: Path, *, wait: bool) -> int | None:
+    """Hold `path` exclusively until this process ends, however it ends; None if another holds it and not `wait`.
+
+    The number is the open descriptor: keep it. The holder's process id is in the file.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor

@@ -1,0 +1,48 @@
+"""Who is asking: a bearer token, looked up by its hash among those of the route table.
+
+Called by `forward.py` for an endpoint and by `local.py` for the metrics. Control checks its own callers. Must never
+log or keep a token in clear beyond the small cache of hashes.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+from inlet.core.access import Grant, hash_token, may_infer
+from inlet.core.errors import Forbidden, Unauthenticated
+from inlet.core.routes import Route
+from inlet.core.spec import Visibility
+from inlet.router.table import Index
+
+_MAX_TOKEN = 512  # so that the cache of hashes stays small, whatever callers send
+
+
+@lru_cache(maxsize=2048)
+def _hash(authorization: bytes) -> str | None:
+    """The hash of the token in an Authorization value; None when there is no bearer token in it."""
+    scheme, _, token = authorization.partition(b" ")
+    token = token.strip(b" ")
+    if scheme.lower() != b"bearer" or not token or not token.isascii():
+        return None
+    return hash_token(token.decode("ascii"))
+
+
+def grants_of(index: Index, authorization: bytes | None) -> tuple[Grant, ...] | None:
+    """What the caller may do; None without a live token."""
+    if authorization is None or len(authorization) > _MAX_TOKEN:
+        return None
+    key = _hash(authorization)
+    token = None if key is None else index.tokens.get(key)
+    return token.grants if token is not None and token.live(time.time()) else None
+
+
+def authorise(index: Index, route: Route, authorization: bytes | None) -> None:
+    """Pass when the caller may use this endpoint; else `Unauthenticated` or `Forbidden`."""
+    if route.visibility is Visibility.PUBLIC:
+        return
+    grants = grants_of(index, authorization)
+    if grants is None:
+        raise Unauthenticated("a live token is needed: send it as 'Authorization: Bearer …'")
+    if not may_infer(grants, route.visibility, route.namespace, route.name):
+        raise Forbidden(f"this token lacks the permission infer on {route.namespace}/{route.name}")

@@ -1,0 +1,130 @@
+"""Admission: how much each endpoint has in hand, who is refused by its state, and how long others may wait.
+
+Used by `forward.py`; `signals.py` and `metrics.py` read the loads. Must never decide which replica answers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inlet.core.endpoint import State
+from inlet.core.errors import Invalid, TooMany
+from inlet.core.routes import Route
+from inlet.router.errors import NotServing
+from inlet.router.head import RequestHead
+from inlet.router.metrics import Stats
+
+RETRY_AFTER_S = 5.0  # what a caller is told who waited in vain, or would not wait
+OVERLOAD_RETRY_S = 1.0
+LONGEST_HOLD_S = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """One endpoint's requests in this router. `pending` counts all of them; the rest leaves out probes (routing.py).
+
+    `waiting` are held for want of a replica, `in_flight` are with one, `requests` were begun since the last report,
+    `last_request_at` is when one last began or ended, in seconds since the epoch.
+    """
+
+    endpoint_id: str
+    namespace: str
+    name: str
+    pending: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    requests: int = 0
+    last_request_at: float | None = None
+    stats: Stats = field(default_factory=Stats)
+
+
+class Gate:
+    """The loads of all endpoints that were asked for something."""
+
+    def __init__(self, *, max_pending: int, hold_seconds: float, on_wait: Callable[[], None]) -> None:
+        """`on_wait` is called when the first request of an endpoint begins to wait."""
+        self.loads: dict[str, Load] = {}
+        self.without_table = 0  # requests that wait for the first route table
+        self._max_pending = max_pending
+        self._hold_seconds = hold_seconds
+        self._on_wait = on_wait
+
+    def enter(self, route: Route, *, counted: bool) -> Load:
+        """Count one request in; `TooMany` when the endpoint has its fill. `leave` takes it out again."""
+        load = self.loads.get(route.endpoint_id)
+        if load is None:
+            load = self.loads[route.endpoint_id] = Load(route.endpoint_id, route.namespace, route.name)
+        if load.pending >= self._max_pending:
+            raise TooMany(
+                f"{route.namespace}/{route.name} has {load.pending} requests in hand already; try again later",
+                retry_after=OVERLOAD_RETRY_S,
+            )
+        load.pending += 1
+        if counted:
+            load.requests += 1
+            load.last_request_at = time.time()
+        return load
+
+    def leave(self, load: Load, *, counted: bool) -> None:
+        """Count one request out."""
+        load.pending -= 1
+        if counted:
+            load.last_request_at = time.time()
+
+    def begin_wait(self, load: Load) -> None:
+        """A counted request begins to wait: this is demand."""
+        load.waiting += 1
+        if load.waiting == 1:
+            self._on_wait()
+
+    def enter_without_table(self) -> None:
+        """Count one request that waits for the first table; `TooMany` when there are enough."""
+        if self.without_table >= self._max_pending:
+            raise TooMany("this router has no route table yet; try again later", retry_after=OVERLOAD_RETRY_S)
+        self.without_table += 1
+
+    def forget(self, known: frozenset[str]) -> None:
+        """Drop the loads of endpoints that are gone, once nothing of theirs is in hand."""
+        for endpoint_id in [key for key, load in self.loads.items() if key not in known and not load.pending]:
+            del self.loads[endpoint_id]
+
+    def patience(self, head: RequestHead) -> float:
+        """How many seconds this request may wait for a replica."""
+        text = head.value(b"x-scale-up-timeout")
+        if text is None:
+            return self._hold_seconds
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not seconds >= 0:
+            raise Invalid("send a number of seconds, 0 or more", field="X-Scale-Up-Timeout")
+        return min(seconds, LONGEST_HOLD_S)
+
+
+def check_state(route: Route) -> None:
+    """Refuse what waiting cannot mend."""
+    if route.state is State.PAUSED:
+        raise NotServing(
+            f"{route.namespace}/{route.name} is paused; resume it to use it",
+            state=route.state.value,
+            retry_after=None,
+            status=400,
+        )
+    if route.state is State.FAILED:
+        raise NotServing(_because(route, "has failed"), state=route.state.value, retry_after=None)
+
+
+def not_ready(route: Route, waited: float) -> NotServing:
+    """What is said to a request that no replica took within `waited` seconds (0: it did not wait)."""
+    what = f"is {route.state.value} and no replica is ready"
+    if waited >= 1:
+        what += f" after {waited:.0f} s of waiting"
+    return NotServing(_because(route, what), state=route.state.value, retry_after=RETRY_AFTER_S)
+
+
+def _because(route: Route, what: str) -> str:
+    return f"{route.namespace}/{route.name} {what}" + (f": {route.reason}" if route.reason else "")

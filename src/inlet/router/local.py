@@ -1,0 +1,89 @@
+"""The router's own pages on the base host: `/healthz`, `/readyz` and `/metrics`.
+
+Called by `forward.py`. Their answers are for machines and say nothing of endpoints that the reader may not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import orjson
+
+from inlet.core.access import Permission, allows
+from inlet.core.errors import Forbidden, Unauthenticated
+from inlet.router.auth import grants_of
+from inlet.router.gate import Gate
+from inlet.router.head import RequestHead
+from inlet.router.metrics import page
+from inlet.router.refusals import Refusals
+from inlet.router.table import Table
+
+CONTROL_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of ours."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+
+
+class Local:
+    """Answers the router's own pages."""
+
+    def __init__(
+        self,
+        *,
+        control_socket: Path,
+        table: Table,
+        gate: Gate,
+        refusals: Refusals,
+        connections: Callable[[], int],
+    ) -> None:
+        self._control_socket = control_socket
+        self._table = table
+        self._gate = gate
+        self._refusals = refusals
+        self._connections = connections
+
+    async def answer(self, path: bytes, head: RequestHead) -> Page:
+        """The page at `path`; `Unauthenticated` or `Forbidden` for metrics without a token that may read."""
+        if path == b"/healthz":
+            return Page(200, b'{"status":"ok"}')
+        if path == b"/readyz":
+            return await self._readiness()
+        return Page(200, self._metrics(head), b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def _readiness(self) -> Page:
+        checks = {"route_table": self._table.index is not None, "control": await self._control_answers()}
+        ready = all(checks.values())
+        body = {"status": "ready"} if ready else {"error": "not ready", "checks": checks}
+        return Page(200 if ready else 503, orjson.dumps(body))
+
+    async def _control_answers(self) -> bool:
+        transport = httpx.AsyncHTTPTransport(uds=str(self._control_socket))
+        async with httpx.AsyncClient(transport=transport, timeout=CONTROL_TIMEOUT_S) as client:
+            try:
+                answer = await client.get("http://control/healthz")
+            except httpx.HTTPError:
+                return False
+            return answer.is_success
+
+    def _metrics(self, head: RequestHead) -> bytes:
+        index = self._table.index
+        grants = None if index is None else grants_of(index, head.authorization)
+        if grants is None:
+            raise Unauthenticated("metrics need a live token with the permission read")
+        if not any(allows((g,), Permission.READ, g.namespace, g.endpoint) for g in grants):
+            raise Forbidden("this token lacks the permission read")
+        loads = [
+            load
+            for load in self._gate.loads.values()
+            if allows(grants, Permission.READ, load.namespace, load.name)
+        ]
+        return page(loads, self._refusals.by_status, self._connections())

@@ -1,0 +1,92 @@
+"""Which header fields pass, each way: builds the heads that are sent on, from what was parsed.
+
+Called by `forward.py`. Nothing passes as raw bytes, and framing fields are always our own: the caller appends the line
+of `framing()` and the empty line. Hop-by-hop fields and those that Connection names never pass.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from http import HTTPStatus
+
+from inlet.router.head import RequestHead
+from inlet.router.response import ResponseHead
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
+        b"proxy-authentication-info", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
+        b"content-length",
+    }
+)  # fmt: skip
+_OURS = frozenset(
+    {
+        b"host", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
+        b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-real-ip", b"x-request-id",
+        b"x-scale-up-timeout", b"x-inlet-draining",
+    }
+)  # fmt: skip
+_TO_CONTROL = _HOP_BY_HOP | _OURS
+_TO_REPLICA = _TO_CONTROL | {b"authorization", b"cookie", b"cookie2"}
+_FROM_ANY = _HOP_BY_HOP | {b"x-request-id", b"x-inlet-draining"}
+# What would act on the whole public origin, which belongs to control's pages and not to one replica.
+_FROM_SANDBOXED = _FROM_ANY | {
+    b"set-cookie", b"set-cookie2", b"content-security-policy", b"x-content-type-options", b"clear-site-data",
+    b"strict-transport-security", b"service-worker-allowed", b"alt-svc", b"nel", b"report-to",
+    b"reporting-endpoints",
+}  # fmt: skip
+_SANDBOX = b"content-security-policy: sandbox\r\nx-content-type-options: nosniff\r\n"
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:=;/+-]{1,128}")
+
+
+def request_id(head: RequestHead) -> bytes:
+    """The caller's own id of this request when it is short and plain, else a new one of 32 hexadecimal digits."""
+    for name, value in head.fields:
+        if name in (b"x-request-id", b"x-amzn-trace-id") and _SANE_ID.fullmatch(value):
+            return value
+    return b"%032x" % random.getrandbits(128)  # noqa: S311 - a name for logs, not a secret
+
+
+def request_head(
+    head: RequestHead, target: bytes, *, id_: bytes, client: bytes, scheme: bytes, to_control: bool
+) -> bytes:
+    """Request line and fields for an upstream, without framing and without the empty line.
+
+    `client` is the peer's address. A replica never gets the caller's token or cookies.
+    """
+    dropped = _TO_CONTROL if to_control else _TO_REPLICA
+    if head.named:
+        dropped |= head.named
+    lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
+    authority = head.authority or b"localhost"
+    return (
+        b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n"
+        b"x-forwarded-host: %b\r\n"
+    ) % (head.method, target, authority, b"".join(lines), id_, client, scheme, authority)
+
+
+def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
+    """Status line and fields for the client, without framing and without the empty line."""
+    dropped = _FROM_SANDBOXED if sandboxed else _FROM_ANY
+    if head.named:
+        dropped |= head.named
+    lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
+    return b"HTTP/1.1 %d %b\r\n%b%bx-request-id: %b\r\n" % (
+        head.status,
+        head.reason or reason(head.status),
+        b"".join(lines),
+        _SANDBOX if sandboxed else b"",
+        id_,
+    )
+
+
+def reason(status: int) -> bytes:
+    """The standard phrase of a status, or nothing."""
+    return _REASONS.get(status, b"")
+
+
+def framing(length: int | None) -> bytes:
+    """The field that says where the body ends: its length, or chunks when that is not known."""
+    return b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length

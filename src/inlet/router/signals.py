@@ -1,0 +1,75 @@
+"""What this router saw, told to control once a second, and at once when a request begins to wait.
+
+Reads the loads of `gate.py`. A report that control did not take loses nothing: what it counted is counted again in
+the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import httpx
+import structlog
+
+from inlet.core.routes import Signal, Signals
+from inlet.router.gate import Gate, Load
+from inlet.router.table import FIRST_RETRY_S
+from inlet.wire.link import SIGNALS_PATH, dump_signals
+
+log = structlog.get_logger()
+
+PERIOD_S = 1.0
+
+
+class Reporter:
+    """Sends the reports of one router process, for as long as `run` runs."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._router_id = secrets.token_hex(8)
+        self._urgent = asyncio.Event()
+        self._told: frozenset[str] = frozenset()  # endpoints that were not at rest in the last report
+
+    def hurry(self) -> None:
+        """Something began to wait: report now."""
+        self._urgent.set()
+
+    async def run(self, gate: Gate) -> None:
+        """Report for ever; after a failure the next try comes quickly when somebody waits, else with the next second."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        pause = FIRST_RETRY_S
+        async with httpx.AsyncClient(transport=transport, base_url="http://link", timeout=5.0) as client:
+            while True:
+                self._urgent.clear()
+                try:
+                    await self._report(client, gate)
+                except httpx.HTTPError as error:
+                    log.debug("control takes no signals", reason=type(error).__name__, retry_in=pause)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, PERIOD_S)
+                    continue
+                pause = FIRST_RETRY_S
+                try:
+                    async with asyncio.timeout(PERIOD_S):
+                        await self._urgent.wait()
+                except TimeoutError:
+                    continue
+
+    async def _report(self, client: httpx.AsyncClient, gate: Gate) -> None:
+        busy = [load for load in gate.loads.values() if load.in_flight or load.waiting or load.requests]
+        settled = [
+            load for key in self._told if (load := gate.loads.get(key)) is not None and load not in busy
+        ]
+        sent = [(load, _signal(load)) for load in (*busy, *settled)]
+        body = dump_signals(Signals(self._router_id, tuple(signal for _, signal in sent)))
+        answer = await client.post(SIGNALS_PATH, content=body, headers={"content-type": "application/json"})
+        answer.raise_for_status()
+        for load, signal in sent:
+            load.requests -= signal.requests
+        self._told = frozenset(load.endpoint_id for load in busy)
+
+
+def _signal(load: Load) -> Signal:
+    return Signal(load.endpoint_id, load.in_flight, load.waiting, load.requests, load.last_request_at)

@@ -1,0 +1,189 @@
+"""The replica's HTTP interface: a plain ASGI application.
+
+`GET /`, `/health`, `/info`, `/metrics`; `POST /`, `/predict`, `/pipeline/{task}`. Served by uvicorn under `serve`. Never
+does model work on the event loop, and drops a request's work when its caller hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from inlet.core.errors import InletError, NotFound
+from inlet.runtime import answers, body
+from inlet.runtime.answers import Answer
+from inlet.runtime.body import Receive
+from inlet.runtime.dialect import dialect_of, normalise
+from inlet.runtime.info import describe
+from inlet.runtime.metrics import CONTENT_TYPE, Metrics
+from inlet.runtime.options import Options
+from inlet.runtime.replica import Phase, Replica, Served
+
+if TYPE_CHECKING:
+    from inlet.runtime.tasks.base import Work
+    from inlet.runtime.texts import Encoded
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_INLINE_CHARACTERS = 2_000  # tokenizing more than this takes longer than handing it to a thread
+_INLINE_NUMBERS = 4_000  # the same for writing JSON
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """The application of one replica."""
+
+    def __init__(self, options: Options, replica: Replica, metrics: Metrics) -> None:
+        self._options, self._replica, self._metrics = options, replica, metrics
+        self._gets: Mapping[str, Callable[[], Answer]] = {
+            "/": self._health,
+            "/health": self._health,
+            "/info": self._info,
+            "/metrics": lambda: Answer(200, self._metrics.render(), CONTENT_TYPE),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        method, path = scope["method"], scope["path"]
+        posted = path in ("/", "/predict") or path.startswith("/pipeline/")
+        if method == "POST" and posted:
+            with self._replica.request():
+                answer = await self._post(scope, receive)
+                if answer is not None:
+                    await self._send(send, answer)
+            return
+        allowed = [*(["GET", "HEAD"] if path in self._gets else []), *(["POST"] if posted else [])]
+        if method in allowed:
+            await self._send(send, self._gets[path]())
+        elif allowed:
+            headers = {"allow": ", ".join(allowed)}
+            await self._send(send, answers.refusal(405, f"{method} is not possible here", headers=headers))
+        else:
+            await self._send(send, answers.refusal(404, f"there is nothing at {path}"))
+
+    def _health(self) -> Answer:
+        if self._replica.phase is not Phase.READY:
+            return self._not_ready()
+        return Answer(200, b"Ok", "text/plain; charset=utf-8")
+
+    def _info(self) -> Answer:
+        served = self._replica.served
+        return self._not_ready() if served is None else answers.ok(describe(self._options, served.loaded))
+
+    def _not_ready(self) -> Answer:
+        phase, progress = self._replica.phase, self._replica.progress
+        message = "this replica is ending" if phase is Phase.TERMINATING else f"not ready yet: {progress}"
+        return answers.refusal(503, message, headers={"retry-after": "1"}, state=phase)
+
+    async def _post(self, scope: Scope, receive: Receive) -> Answer | None:
+        """The answer to an inference request; None when its caller has gone."""
+        begin = perf_counter()
+        self._metrics.in_flight.inc()
+        try:
+            answer = await self._predict(scope, receive, begin)
+        except body.Disconnected:
+            self._metrics.answered(499, perf_counter() - begin)
+            return None
+        except InletError as error:
+            answer = answers.from_error(error)
+        except MemoryError:
+            self._replica.out_of_memory.set()
+            answer = answers.refusal(503, "the replica ran out of memory and is restarting")
+        except Exception:  # noqa: BLE001 - the last resort of the process: the caller gets an answer, the log gets the cause
+            _log.exception("a request failed")
+            answer = answers.refusal(500, "the model failed on this request; the replica's log has the cause")
+        finally:
+            self._metrics.in_flight.dec()
+        self._metrics.answered(answer.status, perf_counter() - begin)
+        return answer
+
+    async def _predict(self, scope: Scope, receive: Receive, begin: float) -> Answer:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        content = await body.read(receive, headers)
+        served = self._replica.served
+        if served is None:
+            return self._not_ready()
+        task = served.loaded.task
+        _check_route(scope["path"], served)
+        request = normalise(
+            body.parse(content, headers),
+            known=task.parameters,
+            inputs_at_root=task.inputs_at_root,
+            query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+            dialect=dialect_of(headers.get("user-agent", ""), self._options.dialect),
+        )
+        work = task.plan(request)
+        payload = await _unless_gone(self._compute(work, served), receive)
+        return Answer(
+            200,
+            payload,
+            headers={
+                "x-compute-type": "cpu",
+                "x-compute-time": f"{1000 * (perf_counter() - begin):.1f}",
+                "x-compute-characters": str(_characters(work)),
+                "x-inlet-precision": served.loaded.model.engine.precision,
+            },
+        )
+
+    async def _compute(self, work: Work, served: Served) -> bytes:
+        encoded = await _maybe_threaded(work.encode, inline=_characters(work) <= _INLINE_CHARACTERS)
+        rows = await served.batcher.run(encoded, work.reduce)
+
+        def finish() -> bytes:
+            return answers.dump(work.answer(rows))
+
+        payload: bytes = await _maybe_threaded(finish, inline=_numbers(rows, encoded) <= _INLINE_NUMBERS)
+        return payload
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
+        ]
+        if self._replica.draining:
+            headers += [(b"connection", b"close"), (b"x-inlet-draining", b"1")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def _check_route(path: str, served: Served) -> None:
+    if path.startswith("/pipeline/"):
+        from inlet.runtime.tasks import canonical
+
+        wanted = path.removeprefix("/pipeline/")
+        if canonical(wanted) != served.loaded.task.name:
+            raise NotFound(f"this endpoint does {served.loaded.task.name}, not {wanted!r}")
+
+
+def _characters(work: Work) -> int:
+    return sum(len(text.text) + len(text.pair or "") for text in work.texts)
+
+
+def _numbers(rows: list[Any], encoded: list[Encoded]) -> int:
+    """About how many values the answer has."""
+    return sum(getattr(row, "size", 16) for row in rows) + len(encoded)
+
+
+async def _maybe_threaded(function: Callable[[], Any], *, inline: bool) -> Any:
+    return function() if inline else await asyncio.to_thread(function)
+
+
+async def _unless_gone(computation: Awaitable[bytes], receive: Receive) -> bytes:
+    """The result; `Disconnected` (and the computation cancelled) if the caller hangs up first."""
+    result, gone = asyncio.ensure_future(computation), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        raise body.Disconnected
+    finally:
+        result.cancel()
+        gone.cancel()

@@ -1,0 +1,93 @@
+"""A request's body as a JSON object: size limit, content type, character set. Used by `app`; knows no task."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from email.message import Message
+from typing import Any
+
+import orjson
+
+from inlet.core.errors import InletError, Invalid, TooLarge
+from inlet.runtime.dialect import kind
+
+MAX_BODY_BYTES = 32_000_000
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+# What clients send when they do not say what they send; then the first character decides.
+_UNSAID = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+
+
+class UnsupportedMediaType(InletError):
+    """A body of a kind that this task does not take."""
+
+    status = 415
+
+
+class Disconnected(Exception):
+    """The caller has gone."""
+
+
+async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """The whole body; refuses one that is too large before it is stored."""
+    declared = headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise _too_large()
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def parse(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    """The JSON object in a body; `Invalid` or `UnsupportedMediaType` says what is wrong with it."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported; send the body as it is")
+    content_type, charset = _content_type(headers.get("content-type", ""))
+    if content_type in _UNSAID:
+        if not body.lstrip().startswith(b"{"):
+            raise UnsupportedMediaType("the body is not JSON; send a JSON object as application/json")
+    elif content_type != "application/json" and not content_type.endswith("+json"):
+        raise UnsupportedMediaType(f"content type {content_type!r} is not supported; send application/json")
+    try:
+        value = orjson.loads(_utf8(body, charset))
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"the body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Invalid(f'the body must be a JSON object like {{"inputs": …}}, not {kind(value)}')
+    return value
+
+
+def _content_type(header: str) -> tuple[str, str]:
+    """Type and character set, in lower case; both empty when not said."""
+    if not header.strip():
+        return "", ""
+    message = Message()
+    message["content-type"] = header
+    return header.split(";", 1)[0].strip().lower(), str(message.get_param("charset", "")).strip().lower()
+
+
+def _utf8(body: bytes, charset: str) -> bytes | str:
+    if charset in ("", "utf-8", "utf8"):
+        return body
+    try:
+        codecs.lookup(charset)
+        return body.decode(charset)
+    except LookupError as error:
+        raise UnsupportedMediaType(f"character set {charset!r} is not known; send UTF-8") from error
+    except UnicodeError as error:
+        raise Invalid(f"the body is not valid {charset}") from error
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer texts in one request")

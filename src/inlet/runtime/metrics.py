@@ -1,0 +1,58 @@
+"""What a replica counts, in Prometheus' text format. Written by `app` and `batcher`, read by `GET /metrics`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """One registry per replica, so that tests can have several in one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "inlet_replica_requests", "Answered inference requests.", ["status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "inlet_replica_request_seconds",
+            "Seconds from a request's head to its answer.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batches = Histogram(
+            "inlet_replica_batch_size",
+            "Texts that were computed together.",
+            buckets=(1, 2, 4, 8),
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "inlet_replica_tokens", "Tokens computed, without padding.", registry=self._registry
+        )
+        self._padding = Counter("inlet_replica_padding_tokens", "Padding computed.", registry=self._registry)
+        self._dropped = Counter(
+            "inlet_replica_dropped_texts",
+            "Texts not computed because their caller had gone.",
+            registry=self._registry,
+        )
+        self.waiting = Gauge("inlet_replica_waiting_texts", "Texts that wait.", registry=self._registry)
+        self.in_flight = Gauge(
+            "inlet_replica_in_flight", "Requests being worked on.", registry=self._registry
+        )
+
+    def answered(self, status: int, seconds: float) -> None:
+        self._requests.labels(str(status)).inc()
+        self._seconds.observe(seconds)
+
+    def computed(self, *, texts: int, tokens: int, padding: int) -> None:
+        self._batches.observe(texts)
+        self._tokens.inc(tokens)
+        self._padding.inc(padding)
+
+    def dropped(self, texts: int) -> None:
+        self._dropped.inc(texts)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,215 @@
+"""Where a model's files come from: a folder as it is, or the Hub into the cache, pinned to a commit.
+
+Called by `loader` in a thread. Downloads resume, are shared between replicas through the cache, and are not asked for
+again once complete: a restart needs no network. Only files that the builder reads are fetched; code never is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inlet.core.errors import Refused, Unavailable
+
+_WANTED = re.compile(
+    r"config\.json|tokenizer\.json|tokenizer_config\.json|modules\.json|sentence_bert_config\.json"
+    r"|config_sentence_transformers\.json|[^/]+/config\.json"
+)
+_SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_ATTEMPTS = 4
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+def fetch(
+    location: str, *, commit: str | None, cache: Path | None, token: str | None, progress: Progress
+) -> Path:
+    """The folder with the model's files. `Refused` when a person must act, `Unavailable` when the Hub is away."""
+    path = location.removeprefix("file://")
+    if path.startswith("/"):
+        folder = Path(path)
+        if not folder.is_dir():
+            raise Refused(f"there is no folder {path}", field="model")
+        return folder
+    known = _complete(cache, location, commit) if cache is not None and commit is not None else None
+    if known is not None:
+        return known
+    return _Download(location, commit, cache, token, progress).run()
+
+
+class _Download:
+    """One repository at one commit, through huggingface_hub."""
+
+    def __init__(
+        self, repository: str, commit: str | None, cache: Path | None, token: str | None, progress: Progress
+    ) -> None:
+        self._repository, self._commit, self._cache = repository, commit, cache
+        # False, so that a token of whoever started this machine's server is not used by chance.
+        self._token: str | bool = token or False
+        self._progress = progress
+
+    def run(self) -> Path:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._attempt()
+            except Unavailable as error:
+                if attempt == _ATTEMPTS:
+                    raise
+                _log.warning("%s; trying again", error)
+                time.sleep(2 ** (attempt - 1))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _attempt(self) -> Path:
+        from huggingface_hub import HfApi, hf_hub_download
+
+        try:
+            info = HfApi(token=self._token).model_info(
+                self._repository, revision=self._commit, files_metadata=True
+            )
+            commit = self._commit or str(info.sha)
+            sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
+            files = _choose(sizes)
+            meter = _Meter({name: sizes[name] for name in files}, self._progress)
+            for name in files:
+                local = hf_hub_download(
+                    self._repository,
+                    name,
+                    revision=commit,
+                    cache_dir=self._cache,
+                    token=self._token,
+                    tqdm_class=meter.bar_for(name),
+                )
+                meter.finish(name)
+                depth = len(Path(name).parts)
+                folder = Path(local).parents[depth - 1]
+        except Refused:
+            raise
+        except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
+            raise _explain(error, self._repository, self._commit, has_token=bool(self._token)) from error
+        if self._cache is not None:
+            _mark_complete(self._cache, self._repository, commit, folder, files)
+        return folder
+
+
+def _choose(sizes: Mapping[str, int]) -> list[str]:
+    """The files to fetch, small ones first; one set of weights only."""
+    whole = "model.safetensors" in sizes
+    index = [] if whole else [name for name in sizes if name == "model.safetensors.index.json"]
+    shards = [name for name in sizes if (match := _SHARD.fullmatch(name)) and bool(match[1]) is not whole]
+    chosen = [*(name for name in sizes if _WANTED.fullmatch(name)), *index, *shards]
+    if not chosen:
+        raise Refused("the repository has no config.json: it is not a transformers model", field="model")
+    return sorted(chosen, key=lambda name: sizes[name])
+
+
+class _Meter:
+    """Turns the bytes of all files into one percentage, told at most once a second and at the end."""
+
+    def __init__(self, sizes: Mapping[str, int], progress: Progress) -> None:
+        self._sizes, self._progress = sizes, progress
+        self._total = max(sum(sizes.values()), 1)
+        self._seen = dict.fromkeys(sizes, 0)
+        self._told_at = 0.0
+        self._told = -1
+
+    def bar_for(self, name: str) -> type[Any]:
+        """A progress bar class for huggingface_hub that draws nothing and reports here."""
+        from huggingface_hub.utils.tqdm import tqdm
+
+        meter = self
+
+        class Bar(tqdm):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                self._position = kwargs.get("initial") or 0
+                super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]  # tqdm's own
+                meter.reach(name, self._position)
+
+            def update(self, n: float | None = 1) -> None:
+                self._position += n or 0
+                meter.reach(name, self._position)
+
+        return Bar
+
+    def reach(self, name: str, position: float) -> None:
+        # More than one bar may report on a file (bytes received, bytes rebuilt): the furthest counts.
+        self._seen[name] = min(max(self._seen[name], int(position)), self._sizes[name])
+        self._tell()
+
+    def finish(self, name: str) -> None:
+        self._seen[name] = self._sizes[name]
+        self._tell()
+
+    def _tell(self) -> None:
+        done, now = sum(self._seen.values()), time.monotonic()
+        percent = 100 * done // self._total
+        if percent == self._told or (percent < 100 and now - self._told_at < 1):
+            return
+        self._told, self._told_at = percent, now
+        self._progress(f"downloading {percent} %")
+        _log.info("downloading: %d %% of %.1f MB", percent, self._total / 1e6)
+
+
+def _explain(error: Exception, repository: str, commit: str | None, *, has_token: bool) -> Exception:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        token = (
+            "the token in the secret HF_TOKEN has no access to it"
+            if has_token
+            else "set the endpoint's secret HF_TOKEN to a Hub token"
+        )
+        return Refused(
+            f"{repository} is gated: accept its licence on the Hub, then start again; {token}", field="model"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return Refused(f"{repository} has no commit {commit}", field="model")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        hint = (
+            "the token in the secret HF_TOKEN cannot see it"
+            if has_token
+            else "if it is private, set the endpoint's secret HF_TOKEN to a Hub token that may read it"
+        )
+        return Refused(f"there is no model {repository} on the Hub; {hint}", field="model")
+    if isinstance(error, errors.HFValidationError):
+        return Refused(f"{repository!r} is neither an absolute folder nor a Hub repository", field="model")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            return Refused(
+                f"the Hub refused the token in the secret HF_TOKEN for {repository}"
+                if has_token
+                else f"the Hub wants a token for {repository}: set the endpoint's secret HF_TOKEN",
+                field="model",
+            )
+        return Unavailable(f"the Hub answered {status} for {repository}")
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return Refused(f"no space left for {repository} in the download folder")
+    return Unavailable(f"the Hub could not be reached for {repository}: {type(error).__name__}")
+
+
+def _marker(cache: Path, repository: str, commit: str) -> Path:
+    return cache / "complete" / f"{repository.replace('/', '--')}@{commit}.json"
+
+
+def _mark_complete(cache: Path, repository: str, commit: str, folder: Path, files: Iterable[str]) -> None:
+    path = _marker(cache, repository, commit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(f".{time.time_ns()}")
+    written.write_text(json.dumps({"folder": str(folder), "files": sorted(files)}))
+    written.replace(path)
+
+
+def _complete(cache: Path, repository: str, commit: str) -> Path | None:
+    """The folder of an earlier complete download, if everything is still there."""
+    try:
+        found = json.loads(_marker(cache, repository, commit).read_text())
+        folder = Path(found["folder"])
+        return folder if all((folder / name).is_file() for name in found["files"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none, or not readable: download again

@@ -1,0 +1,49 @@
+"""The tasks that a replica can serve, by every name that they have. A new task is a new module and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from inlet.core.errors import Refused
+from inlet.runtime.build.encoder import Head
+from inlet.runtime.model import Model
+from inlet.runtime.tasks.base import Task
+from inlet.runtime.tasks.embeddings import FeatureExtraction, SentenceEmbeddings, SentenceSimilarity
+from inlet.runtime.tasks.text_classification import TextClassification
+from inlet.runtime.tasks.token_classification import TokenClassification
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKind:
+    """How a task is made, which head it needs, and a request for the warm-up."""
+
+    head: Head
+    make: Callable[[Model], Task]
+    sample: object
+
+
+TASKS: Mapping[str, TaskKind] = {
+    "text-classification": TaskKind(Head.SEQUENCE, TextClassification, "ready"),
+    "token-classification": TaskKind(Head.TOKEN, TokenClassification, "ready"),
+    "feature-extraction": TaskKind(Head.HIDDEN, FeatureExtraction, "ready"),
+    "sentence-similarity": TaskKind(
+        Head.HIDDEN, SentenceSimilarity, {"source_sentence": "ready", "sentences": ["ready"]}
+    ),
+    "sentence-embeddings": TaskKind(Head.HIDDEN, SentenceEmbeddings, "ready"),
+}
+_ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+
+
+def canonical(task: str) -> str:
+    """The task's present name."""
+    return _ALIASES.get(task, task)
+
+
+def task_kind(task: str) -> TaskKind:
+    """The task of that name; `Refused` lists those that there are."""
+    kind = TASKS.get(canonical(task))
+    if kind is None:
+        wanted = f"the task {task!r} is not supported yet" if task else "no task was given"
+        raise Refused(f"{wanted}; supported: {', '.join(TASKS)}", field="task")
+    return kind

@@ -1,0 +1,65 @@
+"""What a task is to the rest of the replica: it turns a request into texts, and rows of numbers into an answer.
+
+`app` calls `Task.plan` (on the loop: cheap and pure), `Work.encode` (on the loop or in a thread), `Work.reduce` (in a
+lane's thread, once per encoded text) and `Work.answer` (on the loop, or in a thread when it is large). A task never
+sees HTTP, and never sees other requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from inlet.core.errors import Invalid
+from inlet.runtime.dialect import Request, kind
+from inlet.runtime.engines.base import FloatArray
+from inlet.runtime.texts import Encoded, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One request, planned. `reduce` gets a view of the engine's output without padding and must copy what it keeps."""
+
+    texts: Sequence[Text]
+    encode: Callable[[], list[Encoded]]
+    reduce: Callable[[FloatArray, Encoded], Any]
+    answer: Callable[[list[Any]], Any]
+
+
+class Task(Protocol):
+    """One task on one model."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names of the parameters that it takes."""
+
+    @property
+    def inputs_at_root(self) -> tuple[str, ...]:
+        """Parts of `inputs` that old clients send beside it."""
+
+    def plan(self, request: Request) -> Work:
+        """What to compute; `Invalid` names the field that is wrong."""
+
+
+def read_texts(inputs: Any, *, pairs: bool = False, field: str = "inputs") -> tuple[list[Text], bool]:
+    """The texts in `inputs`, and whether it was a single one rather than a list."""
+    if isinstance(inputs, list):
+        return [_text(item, f"{field}[{index}]", pairs=pairs) for index, item in enumerate(inputs)], False
+    return [_text(inputs, field, pairs=pairs, listed=True)], True
+
+
+def _text(value: Any, field: str, *, pairs: bool, listed: bool = False) -> Text:
+    if isinstance(value, str):
+        return Text(value, field)
+    if pairs and isinstance(value, dict):
+        for name in ("text", "text_pair"):
+            if not isinstance(value.get(name), str):
+                raise Invalid(f"expected a string, got {kind(value.get(name))}", field=f"{field}.{name}")
+        return Text(value["text"], field, value["text_pair"])
+    expected = "a string or a list of strings" if listed else "a string"
+    raise Invalid(f"expected {expected}, got {kind(value)}", field=field)

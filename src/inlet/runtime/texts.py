@@ -1,0 +1,159 @@
+"""Texts to token ids: the tokenizer of a model folder, clipped or refused at a length.
+
+Used by `app` (on the loop for short texts, in a thread for long ones) and by tasks, which need words and offsets.
+Holds no state per request, so any number of threads may use it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from inlet.core.errors import Invalid, Refused
+from inlet.runtime.build.config import read_json
+from inlet.runtime.engines.base import IntArray
+
+_NO_LIMIT = 1_000_000  # larger model_max_length values are placeholders for "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text, or a pair of texts, and where in the request it stood."""
+
+    text: str
+    field: str
+    pair: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What happens at how many tokens: `clip` from `side` ("left" or "right"), or refuse."""
+
+    tokens: int
+    clip: bool
+    side: str = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text as the engine takes it. `source` has words, offsets and the special tokens' places."""
+
+    text: Text
+    ids: IntArray
+    token_types: IntArray
+    source: Encoding
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Texts:
+    """The tokenizer of one model. `max_length`: tokens that the model was made for, special ones included."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, lower_case: bool = False) -> None:
+        self.max_length = max_length
+        self._tokenizer = tokenizer
+        self._lower_case = lower_case
+        model: Any = tokenizer.model
+        self.subword_prefix: str = getattr(model, "continuing_subword_prefix", None) or ""
+        self.unknown_token: str | None = getattr(model, "unk_token", None)
+
+    @classmethod
+    def open(cls, folder: Path, *, positions: int, vocabulary: int) -> Texts:
+        """Read `tokenizer.json`; `positions` bounds the length, `vocabulary` the ids."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise Refused(
+                "the model has no tokenizer.json: save it with "
+                "`AutoTokenizer.from_pretrained(model).save_pretrained(folder)` and upload it"
+            )
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the bindings raise a bare Exception
+            raise Refused(f"tokenizer.json cannot be read: {error}") from error
+        # What a file carries over from training is not what was asked for now.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if tokenizer.get_vocab_size() > vocabulary:
+            raise Refused(
+                f"tokenizer.json has {tokenizer.get_vocab_size()} tokens, the model only {vocabulary}: "
+                "they do not belong together"
+            )
+        settings_file = folder / "tokenizer_config.json"
+        settings = read_json(settings_file) if settings_file.is_file() else {}
+        given = settings.get("model_max_length")
+        own = int(given) if isinstance(given, int | float) and 0 < given < _NO_LIMIT else positions
+        return cls(tokenizer, max_length=min(own, positions))
+
+    def shortened(self, max_length: int | None, *, lower_case: bool) -> Texts:
+        """The same tokenizer for texts of at most `max_length` tokens."""
+        length = self.max_length if max_length is None else min(max_length, self.max_length)
+        return Texts(self._tokenizer, max_length=length, lower_case=lower_case)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a single text that fit beside the special ones."""
+        return self.max_length - self._specials(pair=False)
+
+    def encode(self, texts: Sequence[Text], limit: Limit) -> list[Encoded]:
+        """Token ids of each text; `Invalid` names the text that is too long and may not be clipped."""
+        return [self._encode(text, limit) for text in texts]
+
+    def windows(self, texts: Sequence[Text], stride: int) -> list[Encoded]:
+        """Each text in as many windows as it needs; neighbouring ones share `stride` tokens."""
+        found = []
+        for text in texts:
+            whole = self._tokenizer.encode(self._cased(text.text), add_special_tokens=False)
+            whole.truncate(self.room, stride=stride)
+            first = self._tokenizer.post_process(whole)
+            found += [_encoded(text, window) for window in (first, *first.overflowing)]
+        return found
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Tokens to the text that they stand for."""
+        decoder = self._tokenizer.decoder
+        return str(decoder.decode(list(tokens))) if decoder is not None else " ".join(tokens)
+
+    def _encode(self, text: Text, limit: Limit) -> Encoded:
+        first = self._cased(text.text)
+        pair = None if text.pair is None else self._cased(text.pair)
+        encoding = self._tokenizer.encode(first, pair)
+        if len(encoding) > limit.tokens:
+            if not limit.clip:
+                raise Invalid(
+                    f"{len(encoding)} tokens, more than the {limit.tokens} that this model takes; "
+                    'shorten it, or clip it with "parameters": {"truncation": true}',
+                    field=text.field,
+                )
+            encoding = self._clipped(first, pair, limit)
+        return _encoded(text, encoding)
+
+    def _clipped(self, text: str, pair: str | None, limit: Limit) -> Encoding:
+        room = max(limit.tokens - self._specials(pair=pair is not None), 0)
+        first = self._tokenizer.encode(text, add_special_tokens=False)
+        if pair is None:
+            first.truncate(room, direction=limit.side)
+            return self._tokenizer.post_process(first)
+        second = self._tokenizer.encode(pair, add_special_tokens=False)
+        # The longer of the two gives way, as under the tokenizers' own "longest first".
+        short, long = sorted((first, second), key=len)
+        keep = min(len(short), room // 2)
+        short.truncate(keep, direction=limit.side)
+        long.truncate(room - keep, direction=limit.side)
+        return self._tokenizer.post_process(first, second)
+
+    def _cased(self, text: str) -> str:
+        return text.lower() if self._lower_case else text
+
+    def _specials(self, *, pair: bool) -> int:
+        return int(self._tokenizer.num_special_tokens_to_add(pair))
+
+
+def _encoded(text: Text, encoding: Encoding) -> Encoded:
+    ids, types = (np.array(values, dtype=np.int64) for values in (encoding.ids, encoding.type_ids))
+    return Encoded(text, ids, types, encoding)

