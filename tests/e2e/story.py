@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import urllib.request
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -37,6 +38,13 @@ def similarities(endpoint):
     )
 
 
+def replicas():
+    path = f"{BASE}/v2/endpoint/{endpoint.namespace}/{NAME}/replica"
+    request = urllib.request.Request(path, headers={"Authorization": f"Bearer {os.environ['HF_TOKEN']}"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)["items"]
+
+
 endpoint = create_inference_endpoint(
     NAME,
     repository=sys.argv[1],
@@ -56,10 +64,10 @@ note(endpoint)
 seen["similarities"] = similarities(endpoint)
 seen["listed"] = [e.name for e in list_inference_endpoints()]
 
-endpoint.update(env={"STORY": "told"})
+endpoint.update(instance_size="x2")
 note(endpoint)
 endpoint.wait(timeout=60, refresh_every=1)
-seen["env"] = endpoint.raw["model"]["env"]
+seen["size"] = endpoint.raw["compute"]["instanceSize"]
 seen["after_update"] = similarities(endpoint)
 
 endpoint.pause()
@@ -75,6 +83,8 @@ endpoint.resume(running_ok=True)
 
 endpoint.scale_to_zero()
 note(endpoint)
+while replicas():  # until the last one has drained: a request before that is simply answered
+    time.sleep(0.1)
 started = time.monotonic()
 seen["after_sleep"] = similarities(endpoint)
 seen["wake_s"] = round(time.monotonic() - started, 2)

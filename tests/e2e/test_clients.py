@@ -36,7 +36,7 @@ def test_the_story_of_an_endpoint(
         assert told["version"] == version
         name = f"story-{version.replace('.', '-')}"
         assert told["listed"] == [name]
-        assert told["env"] == {"STORY": "told"}
+        assert told["size"] == "x2"
         assert told["paused_answer"] == 400
         assert told["deleted_answer"] == 404
         assert told["similarities"][0] > told["similarities"][1]

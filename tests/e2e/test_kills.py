@@ -96,7 +96,8 @@ def test_a_killed_router(home: Path, sample_model: Path, capsys: pytest.CaptureF
             prober.wait_for(100)
         report(capsys, "router killed", prober, back)
         # Connections that were open die with it; whoever comes later waits for its successor.
-        assert all(p.at - killed < 0.05 for p in prober.failed)
+        late = [(round(p.at - killed, 3), p.result) for p in prober.failed if p.at - killed > 0.05]
+        assert late == []
         assert back < BACK_WITHIN_S
         assert {p.pid for p in inlet.replicas()} == replicas
 
