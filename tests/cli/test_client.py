@@ -1,7 +1,6 @@
 """The SDK, both kinds, against a real HTTP server."""
 
 import inspect
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,13 +18,7 @@ from inlet.core.errors import (
     Unavailable,
     WrongState,
 )
-from tests.cli.standin import TOKEN, Api, Refusal, serving
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with serving() as api:
-        yield api
+from tests.cli.standin import ANSWER, TOKEN, Api, Refusal
 
 
 def test_the_two_clients_are_the_same_but_for_asyncio() -> None:
@@ -42,16 +35,20 @@ def test_the_two_clients_are_the_same_but_for_asyncio() -> None:
 
 def test_a_life_blocking(api: Api) -> None:
     looks: list[str] = []
+    api.log("first line", "second line")
     with Client(api.url, TOKEN) as client:
         made = client.create_endpoint(endpoint_document("mini", "org/model", min_replica=0))
         assert (made.state, made.url, made.running) == ("pending", None, False)
         ready = client.wait("mini", timeout=30, on_progress=lambda seen: looks.append(seen.state))
-        assert looks == ["initializing", "running"]
+        assert looks == ["pending", "initializing", "running"]
         assert ready.url == f"{api.url}/default/mini"
-        assert ready.raw == api.endpoints["default", "mini"]
-        assert client.predict("mini", "hi", parameters={"top_k": 1}) == [
-            {"label": "POSITIVE", "score": 0.98765432}
-        ]
+        assert ready.raw == client.get_endpoint("mini").raw
+        assert (ready.monthly_cost_minimum, ready.monthly_cost, ready.limits) == (
+            0.0,
+            24.09,
+            "vCPU best effort",
+        )
+        assert client.predict("mini", "hi", parameters={"top_k": 1}) == ANSWER
         assert api.seen[-1] == ("POST", "/default/mini", {"inputs": "hi", "parameters": {"top_k": 1}})
         assert [e.name for e in client.list_endpoints()] == ["mini"]
         assert client.update_endpoint("mini", {"tags": ["a"]}).tags == ("a",)
@@ -63,20 +60,21 @@ def test_a_life_blocking(api: Api) -> None:
         assert client.resume("mini").state == "pending"
         assert client.scale_to_zero("mini").state == "scaledToZero"
         client.delete_endpoint("mini")
-        assert client.create_token("t", [Grant(Permission.READ)])["token"] == "inl_shown_once"
+        assert client.create_token("t", [Grant(Permission.READ)])["token"].startswith("inl_")
         client.revoke_token(client.list_tokens()[0]["id"])
-        client.create_namespace("acme")
-        assert client.list_namespaces() == [{"name": "default"}, {"name": "acme"}]
+        client.create_namespace("team")
+        assert client.list_namespaces() == [{"name": name} for name in ("default", "acme", "team")]
         assert client.hardware()["vendors"]
     assert len([path for _, path, _ in api.seen if path == "/api/whoami-v2"]) == 1, "asked once"
 
 
 async def test_a_life_with_asyncio(api: Api) -> None:
+    api.log("first line", "second line")
     async with AsyncClient(api.url, TOKEN, namespace="acme") as client:
         await client.create_endpoint(endpoint_document("mini", "org/model"))
         ready = await client.wait("mini", timeout=30)
         assert ready.url == f"{api.url}/acme/mini"
-        assert await client.predict("mini", "hi") == [{"label": "POSITIVE", "score": 0.98765432}]
+        assert await client.predict("mini", "hi") == ANSWER
         assert [line async for line in client.logs("mini")] == ["first line", "second line"]
         assert (await client.pause("mini")).state == "paused"
         await client.delete_endpoint("mini")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,18 +16,16 @@ from typer.testing import CliRunner, Result
 
 from inlet import __version__
 from inlet.cli.app import app
-from tests.cli.standin import CATALOGUE, TOKEN, Api, serving
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with serving() as api:
-        yield api
+from tests.cli.standin import TOKEN, Api, Refusal
 
 
 class Cli:
     def __init__(self, api: Api, home: Path) -> None:
-        self.environment = {"INLET_URL": api.url, "INLET_API_TOKEN": TOKEN, "INLET_HOME": str(home)}
+        self.environment = {
+            "INLET_URL": api.url,
+            "INLET_API_TOKEN": TOKEN,
+            "INLET_HOME": str(home / "nowhere"),
+        }
 
     def __call__(self, *args: str, **environment: str) -> Result:
         return CliRunner().invoke(app, args, env={**self.environment, **environment})
@@ -87,17 +86,18 @@ def test_deploy_goes_from_nothing_to_an_answer_and_the_curl(cli: Cli, api: Api) 
 
 
 def test_deploy_with_everything_said(cli: Cli, api: Api, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
     made = cli.json(
-        "deploy", "/srv/model", "--name", "mine", "--task", "token-classification", "--instance", "x2",
+        "deploy", str(tmp_path), "--name", "mine", "--task", "token-classification", "--instance", "x2",
         "--min", "0", "--max", "3", "--scale-to-zero-timeout", "30", "--type", "public", "--revision", "main",
         "--framework", "custom", "--tag", "a", "--tag", "b", "--namespace", "acme", "--no-wait",
     )  # fmt: skip
-    assert made == api.endpoints["acme", "mine"]
+    assert made == cli.json("endpoint", "describe", "mine", "--namespace", "acme")
     assert made["type"] == "public"
     assert made["tags"] == ["a", "b"]
     assert made["compute"]["instanceSize"] == "x2"
     assert made["compute"]["scaling"] == {"minReplica": 0, "maxReplica": 3, "scaleToZeroTimeout": 30}
-    assert made["model"]["repository"] == "/srv/model"
+    assert made["model"]["repository"] == str(tmp_path)
     assert made["status"]["state"] == "pending", "--no-wait does not wait"
 
 
@@ -113,7 +113,7 @@ def test_deploy_of_a_taken_name(cli: Cli) -> None:
     result = cli("deploy", "org/model")
     assert result.exit_code == 1
     assert "an endpoint named 'model' exists" in result.stderr
-    assert "Request id: req-7" in result.stderr
+    assert "Request id: " in result.stderr
 
 
 def test_deploy_without_the_named_variable_sends_nothing(cli: Cli, api: Api) -> None:
@@ -128,9 +128,10 @@ def test_list_and_describe(cli: Cli, api: Api) -> None:
     assert (empty.exit_code, empty.stdout) == (0, "")
     assert "inlet deploy" in empty.stderr
     cli("deploy", "org/model", "--env", "LEVEL=info")
-    raw = api.endpoints["default", "model"]
-    assert cli.json("endpoint", "list") == {"items": [raw], "totalItems": 1}
-    assert cli.json("endpoint", "describe", "model") == raw
+    listed = cli.json("endpoint", "list")
+    assert listed["totalItems"] == 1
+    described = cli.json("endpoint", "describe", "model")
+    assert listed["items"] == [{**described, "inlet": {**described["inlet"], "limits": None}}]
     (headings, row) = cli("endpoint", "list").stdout.splitlines()
     assert headings.split() == ["NAME", "STATE", "REPLICAS", "REPOSITORY", "TASK", "INSTANCE", "URL"]
     assert row.split()[:5] == ["model", "running", "1/1", "org/model", "text-classification"]
@@ -146,7 +147,7 @@ def test_data_is_never_markup(cli: Cli) -> None:
 
 def test_update_sends_only_what_was_given(cli: Cli, api: Api) -> None:
     cli("deploy", "org/model", "--env", "A=1", "--secret", "S=old", "--no-wait")
-    cli.json("endpoint", "update", "model", "--max", "4", "--instance", "x2")
+    cli.json("endpoint", "update", "model", "--max", "4", "--instance", "x2", "--no-wait")
     assert api.seen[-1] == (
         "PUT",
         "/v2/endpoint/default/model",
@@ -160,7 +161,9 @@ def test_update_sends_only_what_was_given(cli: Cli, api: Api) -> None:
             },
         },
     )
-    cli.json("endpoint", "update", "model", "--env", "B=2", "--secret", "T=new", "--revision", "main")
+    cli.json(
+        "endpoint", "update", "model", "--env", "B=2", "--secret", "T=new", "--revision", "main", "--no-wait"
+    )
     assert api.seen[-1][2] == {
         "model": {"revision": "main", "env": {"A": "1", "B": "2"}, "secrets": {"S": None, "T": "new"}}
     }
@@ -171,6 +174,10 @@ def test_update_sends_only_what_was_given(cli: Cli, api: Api) -> None:
 
 def test_pause_resume_sleep_delete(cli: Cli, api: Api) -> None:
     cli("deploy", "org/model")
+    awake = cli("endpoint", "scale-to-zero", "model")
+    assert awake.exit_code == 1
+    assert "scaled to zero" in awake.stderr
+    cli("endpoint", "update", "model", "--min", "0")
     assert "is paused" in cli("endpoint", "pause", "model").stderr
     assert "is running" in cli("endpoint", "resume", "model").stderr, "waits"
     refused = cli("endpoint", "resume", "model")
@@ -180,21 +187,20 @@ def test_pause_resume_sleep_delete(cli: Cli, api: Api) -> None:
     unasked = cli("endpoint", "delete", "model")
     assert unasked.exit_code == 2
     assert "--yes" in unasked.stderr
-    assert api.endpoints
+    assert cli.json("endpoint", "list")["totalItems"] == 1
     assert cli.json("endpoint", "delete", "model", "--yes") == {}
-    assert not api.endpoints
+    assert cli.json("endpoint", "list")["totalItems"] == 0
     gone = cli("endpoint", "describe", "model")
     assert gone.exit_code == 1
-    assert "no endpoint 'model'" in gone.stderr
+    assert "model" in gone.stderr
     assert "inlet endpoint list" in gone.stderr
 
 
 def test_logs(cli: Cli, api: Api) -> None:
+    api.log("first line", "second line")
     cli("deploy", "org/model", "--no-wait")
-    assert (
-        cli("endpoint", "logs", "model", "--replica", "r-1", "--follow").stdout == "first line\nsecond line\n"
-    )
-    assert api.seen[-1][1] == "/v2/endpoint/default/model/logs?replica=r-1&tail=100&follow=true"
+    assert cli("endpoint", "logs", "model", "--replica", "r-1").stdout == "first line\nsecond line\n"
+    assert api.seen[-1][1] == "/v2/endpoint/default/model/logs?replica=r-1&tail=100"
     lines = cli("endpoint", "logs", "model", "-o", "json").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"line": "first line"}, {"line": "second line"}]
     assert cli("endpoint", "logs", "other").exit_code == 1
@@ -202,7 +208,7 @@ def test_logs(cli: Cli, api: Api) -> None:
 
 def test_tokens(cli: Cli, api: Api) -> None:
     made = cli("token", "create", "app", "--permission", "infer:default/mini", "--expires-in-days", "30")
-    assert made.stdout == "inl_shown_once\n"
+    assert re.fullmatch(r"inl_[\w-]{43}\n", made.stdout)
     assert "infer on default/mini" in made.stderr
     assert api.seen[-1][2] == {
         "name": "app",
@@ -213,34 +219,41 @@ def test_tokens(cli: Cli, api: Api) -> None:
         {"permission": "infer", "namespace": "*", "endpoint": None}
     ]
     listed = cli("token", "list").stdout
+    assert made.stdout.strip() not in listed
     assert "expired" in listed
     assert "infer everywhere" in listed
-    assert cli.json("token", "list") == {"items": api.tokens}
     assert cli("token", "revoke", "ci").exit_code == 0
-    assert [token["revokedAt"] is None for token in api.tokens] == [True, False]
-    assert cli.json("token", "revoke", "t0") == {}
+    app_token, ci_token = cli.json("token", "list")["items"]
+    assert (app_token["revokedAt"] is None, ci_token["revokedAt"] is None) == (True, False)
+    assert cli.json("token", "revoke", app_token["id"]) == {}
+    assert "revoked" in cli("token", "list").stdout
     unknown = cli("token", "revoke", "nobody")
     assert unknown.exit_code == 1
     assert "'nobody'" in unknown.stderr
 
 
-def test_two_tokens_of_one_name_are_not_guessed_between(cli: Cli, api: Api) -> None:
+def test_two_tokens_of_one_name_are_not_guessed_between(cli: Cli) -> None:
     cli("token", "create", "twin")
     cli("token", "create", "twin")
     result = cli("token", "revoke", "twin")
     assert result.exit_code == 1
-    assert "t0, t1" in result.stderr
-    assert all(token["revokedAt"] is None for token in api.tokens)
+    twins = cli.json("token", "list")["items"]
+    assert all(twin["id"] in result.stderr for twin in twins)
+    assert [twin["revokedAt"] for twin in twins] == [None, None]
 
 
 def test_namespaces(cli: Cli) -> None:
-    assert cli.json("namespace", "create", "acme") == {"name": "acme"}
-    assert cli.json("namespace", "list") == {"items": [{"name": "default"}, {"name": "acme"}]}
-    assert cli("namespace", "list").stdout.split() == ["NAME", "default", "acme"]
+    assert cli.json("namespace", "create", "team") == {"name": "team"}
+    names = ["default", "acme", "team"]
+    assert cli.json("namespace", "list") == {"items": [{"name": name} for name in names]}
+    assert cli("namespace", "list").stdout.split() == ["NAME", *names]
+    reserved = cli("namespace", "create", "v2")
+    assert reserved.exit_code == 1
+    assert "v2" in reserved.stderr
 
 
 def test_hardware_whoami_version(cli: Cli) -> None:
-    assert cli.json("hardware") == CATALOGUE
+    assert [vendor["name"] for vendor in cli.json("hardware")["vendors"]] == ["aws", "azure", "gcp"]
     table = cli("hardware").stdout
     assert "aws-us-east-1-intel-spr-x2" in table
     assert "48.91" in table, "a month at 0.067 per hour"
@@ -254,15 +267,13 @@ def test_an_unknown_token_is_told_apart(cli: Cli) -> None:
     result = cli("whoami", "--token", "inl_other")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "not known" in result.stderr
     assert "INLET_API_TOKEN" in result.stderr
     assert "inl_other" not in result.stderr
 
 
 def test_what_is_not_an_inlet_is_told_apart(cli: Cli, api: Api) -> None:
-    api.log = ["<html>"]
-    cli("deploy", "org/model", "--no-wait")
-    result = cli("whoami", "--url", f"{api.url}/v2/endpoint/default/model/logs?x=")
+    api.refusal = Refusal(200, "a page of something else")
+    result = cli("whoami")
     assert result.exit_code == 1
     assert "is it the address of an Inlet?" in result.stderr
     wrong = cli("whoami", "--url", "ftp://x")
@@ -272,7 +283,12 @@ def test_what_is_not_an_inlet_is_told_apart(cli: Cli, api: Api) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["endpoint", "nonsense"], ["deploy"], ["endpoint", "list", "--output", "xml"], ["up", "--port", "0"]],
+    [
+        ["endpoint", "nonsense"],
+        ["deploy"],
+        ["endpoint", "list", "--output", "xml"],
+        ["up", "--port", "70000"],
+    ],
 )
 def test_wrong_usage_is_2(cli: Cli, args: list[str]) -> None:
     result = cli(*args)
@@ -345,11 +361,21 @@ def test_ctrl_c_while_waiting_is_clean(cli: Cli, api: Api) -> None:
     assert "Traceback" not in err
 
 
+def test_ctrl_c_while_following_is_clean(cli: Cli, api: Api) -> None:
+    api.log("first line")
+    cli("deploy", "org/model", "--no-wait")
+    process = cli.process("endpoint", "logs", "model", "--follow")
+    assert process.stdout.readline() == "first line\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130
+
+
 def test_a_reader_that_leaves_is_no_error(cli: Cli, api: Api) -> None:
-    api.log = ["x" * 1000] * 2000
+    api.log(*["x" * 10_000] * 100)
     cli("deploy", "org/model", "--no-wait")
     process = cli.process("endpoint", "logs", "model")
     process.stdout.readline()
     process.stdout.close()
-    assert "Traceback" not in process.stderr.read()
+    assert process.stderr.read() == ""
     process.wait(timeout=30)

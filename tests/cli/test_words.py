@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from inlet.cli import words
 from inlet.core.access import Grant, Permission
+from inlet.core.catalogue import CATALOGUE
 from inlet.core.errors import Invalid
-from tests.cli.standin import CATALOGUE
+from inlet.wire.v2.provider import render_vendors
 
+LISTING = render_vendors(CATALOGUE, {})
 HERE, HOME = Path("/work/here"), Path("/home/me")
 
 
@@ -84,18 +86,20 @@ def test_grants() -> None:
     [
         ("x2", ("aws", "us-east-1", "cpu", "intel-spr", "x2")),
         ("intel-spr-x2", ("aws", "us-east-1", "cpu", "intel-spr", "x2")),
+        ("eu-west-1-intel-spr-x2", ("aws", "eu-west-1", "cpu", "intel-spr", "x2")),
+        ("intel-xeon-x2", ("azure", "eastus", "cpu", "intel-xeon", "x2")),
         ("nvidia-t4-x1", ("aws", "us-east-1", "gpu", "nvidia-t4", "x1")),
         ("aws-us-east-1-nvidia-t4-x1", ("aws", "us-east-1", "gpu", "nvidia-t4", "x1")),
     ],
 )
 def test_instances(text: str, found: tuple[str, ...]) -> None:
-    assert tuple(words.instance(text, CATALOGUE).values()) == found
+    assert tuple(words.instance(text, LISTING).values()) == found
 
 
-@pytest.mark.parametrize("text", ["x3", "spr-x2-", "", "aws-eu-west-1-intel-spr-x2"])
+@pytest.mark.parametrize("text", ["x3", "spr", "spr-x2-", "", "aws-eu-west-9-intel-spr-x2"])
 def test_an_instance_that_is_not_there(text: str) -> None:
     with pytest.raises(Invalid, match=r"--instance: .*`inlet hardware`"):
-        words.instance(text, CATALOGUE)
+        words.instance(text, LISTING)
 
 
 def test_the_curl_can_be_pasted_and_shows_no_token() -> None:

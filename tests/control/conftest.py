@@ -95,9 +95,7 @@ class Api:
         assert response.headers["content-type"] == "application/json"
         return response.json()
 
-    async def refused(
-        self, status: int, method: str, path: str, body: Any = None, **options: Any
-    ) -> str:
+    async def refused(self, status: int, method: str, path: str, body: Any = None, **options: Any) -> str:
         """The error's sentence, after its form was checked."""
         response = await self.call(method, path, body, **options)
         assert response.status_code == status, response.text

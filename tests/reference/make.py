@@ -87,7 +87,7 @@ def tokenizer(folder: Path, texts: list[str], *, cased: bool, max_length: int) -
 def config(vocabulary: int, labels: list[str], **more) -> BertConfig:
     return BertConfig(
         vocab_size=vocabulary, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96,
-        max_position_embeddings=72, id2label=dict(enumerate(labels)), label2id={l: i for i, l in enumerate(labels)}, **more,
+        max_position_embeddings=72, id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)}, **more,
     )  # fmt: skip
 
 

@@ -11,6 +11,14 @@ from tests.reference import Reference, reference
 from tests.runtime.process import Replica
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the reference before any test's clock runs: the first time it installs torch and trains models."""
+    if not session.config.option.collectonly and any(
+        "made" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        reference()
+
+
 @pytest.fixture(scope="session")
 def made() -> Reference:
     return reference()

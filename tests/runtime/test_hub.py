@@ -57,17 +57,28 @@ def test_a_complete_download_needs_no_hub(hub: StandinHub, tmp_path: Path) -> No
     assert len(hub.requests) == asked
 
 
-def test_a_broken_download_goes_on_where_it_broke(hub: StandinHub, tmp_path: Path) -> None:
-    hub.cut(NAME, "model.safetensors", after=100_000)
-    with start(hub, tmp_path / "a") as replica:
-        assert replica.ready().ask({"inputs": "snow"})
-        percents = [
-            int(line.split()[1]) for line in replica.notifications() if line.startswith("STATUS=downloading")
-        ]
-        assert percents == sorted(percents)
-        assert any(0 < percent < 100 for percent in percents)
+def test_a_broken_download_goes_on_where_it_broke(made: Reference, tmp_path: Path) -> None:
+    """With a model of 90 MB: the client writes what it has in steps of 10 MB."""
+    repository = tmp_path / "hub" / "acme" / "minilm"
+    shutil.copytree(made.minilm, repository)
+    with StandinHub(tmp_path / "hub") as hub:
+        hub.cut("acme/minilm", "model.safetensors", after=45_000_000)
+        flags = ["--commit", hub.commit("acme/minilm"), "--cache", str(tmp_path / "cache")]
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+        with Replica(tmp_path, "acme/minilm", "sentence-embeddings", *flags, env=env) as replica:
+            assert replica.ready().ask({"inputs": "a happy dog"})["embeddings"]
+            told = [line for line in replica.notifications() if line.startswith("STATUS=downloading")]
+    percents = [int(line.split()[1]) for line in told]
+    assert percents == sorted(percents)
+    assert any(0 < percent < 100 for percent in percents)
     ranges = [asked.range for asked in hub.requests if asked.path.endswith("model.safetensors")]
-    assert "bytes=100000-" in ranges
+    assert any(asked is not None and int(asked[6:-1]) >= 40_000_000 for asked in ranges)
+    fetched = {
+        asked.path.rsplit(hub.commit("acme/minilm"), 1)[-1]
+        for asked in hub.requests
+        if "/resolve/" in asked.path
+    }
+    assert "/1_Pooling/config.json" in fetched
 
 
 def test_another_commit_is_not_served(hub: StandinHub, tmp_path: Path) -> None:

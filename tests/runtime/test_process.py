@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from inlet.core.errors import Refused
+from inlet.runtime.loader import load
+from inlet.runtime.options import parse
 from tests.reference import Reference
 from tests.runtime.process import Replica, eventually
 
@@ -130,7 +133,7 @@ CLASSIFY, TAG, FEATURES = "text-classification", "token-classification", "featur
         ("topics", CLASSIFY, cut_off("tokenizer.json", 20), "tokenizer.json cannot be read"),
         ("topics", CLASSIFY, cut_off("model.safetensors", 20_000), "model.safetensors was cut off at tensor"),
         ("topics", CLASSIFY, cut_off("model.safetensors", 500), "model.safetensors is not a safetensors file"),
-        ("sharded", CLASSIFY, without("model-00002-of-00008.safetensors"), "model-00002-of-00008.safetensors cannot"),
+        ("sharded", CLASSIFY, without("model-00002-of-00006.safetensors"), "model-00002-of-00006.safetensors cannot"),
         ("topics", TAG, None, "task: the model is a BertForSequenceClassification: it does text-classification, not"),
         ("entities", CLASSIFY, None, "task: the model is a BertForTokenClassification: it does token-classification"),
         ("bare", CLASSIFY, None, "task: the model has no classification head (BertModel), so it cannot do text-class"),
@@ -138,16 +141,24 @@ CLASSIFY, TAG, FEATURES = "text-classification", "token-classification", "featur
         ("bare", "translation", None, "task: the task 'translation' is not supported yet; supported:"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_served_ends_with_a_reason(
+def test_what_cannot_be_served_is_refused_with_a_reason(
     made: Reference, tmp_path: Path, model: str, task: str, change: Change | None, reason: str
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(made.model(model), folder)
     if change is not None:
         change(folder)
-    with Replica(tmp_path, folder, task) as replica:
-        assert replica.ended() == 78, replica.log.read_text()
-        assert replica.termination_log.read_text().startswith(reason)
+    options = parse(["--model", str(folder), "--task", task, "--port", "0"], {})
+    with pytest.raises(Refused) as refused:
+        load(options, lambda *_: None)
+    assert str(refused.value).startswith(reason)
+
+
+def test_a_refusal_ends_the_process_with_its_reason(made: Reference, tmp_path: Path) -> None:
+    with Replica(tmp_path, made.model("bare"), CLASSIFY) as replica:
+        assert replica.ended() == 78
+        reason = replica.termination_log.read_text()
+        assert reason.startswith("task: the model has no classification head (BertModel)")
         assert reason in replica.log.read_text()
         assert "Traceback" not in replica.log.read_text()
 

@@ -22,6 +22,7 @@ import re
 import sys
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -113,6 +114,12 @@ class StandinHub:
 
 def etag(path: Path) -> str:
     """The hash that the Hub gives a file."""
+    stat = path.stat()
+    return _hash(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1000)
+def _hash(path: Path, _changed: int, _size: int) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest()
 
 

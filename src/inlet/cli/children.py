@@ -26,7 +26,14 @@ class Child:
     """One process, by name. Its standard error is appended to `log`, which is put aside when it has grown large."""
 
     def __init__(
-        self, name: str, module: str, args: Sequence[str], *, env: Mapping[str, str], log: Path, fds: Sequence[int]
+        self,
+        name: str,
+        module: str,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        fds: Sequence[int],
     ) -> None:
         self.name, self._log, self._env, self._fds = name, log, dict(env), tuple(fds)
         self._command = [sys.executable, "-m", module, *args]
@@ -45,7 +52,9 @@ class Child:
             if code == EX_CONFIG:
                 raise Refused(self._last_line() or f"{self.name} cannot start; see {self._log}")
             back_off = (
-                FIRST_BACK_OFF_S if time.monotonic() - started > STABLE_AFTER_S else min(2 * back_off, LAST_BACK_OFF_S)
+                FIRST_BACK_OFF_S
+                if time.monotonic() - started > STABLE_AFTER_S
+                else min(2 * back_off, LAST_BACK_OFF_S)
             )
             await asyncio.sleep(back_off)
 

@@ -22,7 +22,11 @@ WITHIN_S = 120.0
 QUESTION: dict[str, Any] = {
     "inputs": {
         "source_sentence": "How do I get my money back?",
-        "sentences": ["Refunds are paid within five days.", "Our office is closed on Sunday.", "The sky is blue."],
+        "sentences": [
+            "Refunds are paid within five days.",
+            "Our office is closed on Sunday.",
+            "The sky is blue.",
+        ],
     }
 }
 
@@ -70,4 +74,7 @@ async def _ensure(client: AsyncClient) -> None:
 
 def _curl(url: str, token: str) -> list[str]:
     body = shlex.quote(orjson.dumps(QUESTION).decode())
-    return [f'curl {url} -H "Authorization: Bearer {token}" \\', f"  -H 'Content-Type: application/json' -d {body}"]
+    return [
+        f'curl {url} -H "Authorization: Bearer {token}" \\',
+        f"  -H 'Content-Type: application/json' -d {body}",
+    ]

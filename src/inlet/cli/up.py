@@ -124,7 +124,9 @@ class _Parent:
         await store.open()
         try:
             await ensure_namespace(store, settings, time.time())
-            return await first_token(store, settings, time.time), await refresh_context(store, settings, time.time)
+            return await first_token(store, settings, time.time), await refresh_context(
+                store, settings, time.time
+            )
         finally:
             await store.close()
 
@@ -133,7 +135,9 @@ class _Parent:
         out.print(f"[bold]Inlet {__version__}[/bold]  self-hosted inference endpoints")
         out.print(f"  URL    [cyan]{self._settings.url}[/cyan]")
         if fresh is not None:
-            out.print(f"  Token  [yellow]{fresh}[/yellow]  admin; shown this once, so keep it", soft_wrap=True)
+            out.print(
+                f"  Token  [yellow]{fresh}[/yellow]  admin; shown this once, so keep it", soft_wrap=True
+            )
         elif self._settings.token:
             out.print("  Token  the one in INLET_TOKEN")
         else:

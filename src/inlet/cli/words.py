@@ -17,6 +17,7 @@ from inlet.core.access import EVERYWHERE, Grant, Permission
 from inlet.core.errors import Invalid
 
 LONGEST_NAME = 32
+_DEFAULT_PLACE = ("aws", "us-east-1")
 
 # One example that shows each task at work; a task that is not here (a handler's, say) has no typical input.
 _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -24,8 +25,8 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "sentence-embeddings": {"inputs": "What a fine day."},
     "sentence-similarity": {
         "inputs": {
-            "source_sentence": "What a fine day.",
-            "sentences": ["The weather is lovely.", "My train was late."],
+            "source_sentence": "How do I get my money back?",
+            "sentences": ["Refunds are paid within five days.", "Our office is closed on Sunday."],
         }
     },
     "text-classification": {"inputs": "I liked this film from start to end."},
@@ -96,21 +97,25 @@ def _grant(item: str, namespace: str | None) -> Grant:
 def instance(text: str, catalogue: Mapping[str, Any]) -> dict[str, str]:
     """The catalogue row that `text` names: an id, or the end of one (`x2`, `nvidia-t4-x1`, `us-east-2-intel-spr-x2`).
 
-    `catalogue` is the hardware listing. Of several rows the first in its order wins; the words answered are those of
-    `endpoint_document`.
+    `catalogue` is the hardware listing. Of several rows one in the default region wins, else the first; the words
+    answered are those of `endpoint_document`.
     """
-    rows = hardware_rows(catalogue)
     wanted = text if "-" in text else f"intel-spr-{text}"
-    for row in rows:
-        if row["id"] == wanted or row["id"].endswith(f"-{wanted}"):
-            return {
-                "vendor": row["vendor"],
-                "region": row["region"],
-                "accelerator": row["accelerator"],
-                "instance_type": row["instanceType"],
-                "instance_size": row["instanceSize"],
-            }
-    raise Invalid(f"{text!r} is no instance of this server; `inlet hardware` lists them", field="--instance")
+    rows = [
+        row for row in hardware_rows(catalogue) if row["id"] == wanted or row["id"].endswith(f"-{wanted}")
+    ]
+    if not rows:
+        raise Invalid(
+            f"{text!r} is no instance of this server; `inlet hardware` lists them", field="--instance"
+        )
+    row = min(rows, key=lambda row: (row["vendor"], row["region"]) != _DEFAULT_PLACE)
+    return {
+        "vendor": row["vendor"],
+        "region": row["region"],
+        "accelerator": row["accelerator"],
+        "instance_type": row["instanceType"],
+        "instance_size": row["instanceSize"],
+    }
 
 
 def hardware_rows(catalogue: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -148,12 +148,12 @@ def logs(namespace: str, name: str, *, replica: str | None, tail: int | None, fo
 
 def hardware(namespace: str) -> Call[dict[str, Any]]:
     """The catalogue with prices and availability, as the API answers it."""
-    return Call("GET", f"/v2/provider/{quote(namespace, safe='')}", dict)
+    return Call("GET", f"/v2/provider/{quote(namespace, safe='')}", _object("vendors"))
 
 
 def whoami() -> Call[dict[str, Any]]:
     """Whose token it is; `name` is its namespace."""
-    return Call("GET", "/api/whoami-v2", dict)
+    return Call("GET", "/api/whoami-v2", _object("name"))
 
 
 def create_token(name: str, grants: Sequence[Grant], expires_in_days: float | None) -> Call[dict[str, Any]]:
@@ -163,7 +163,7 @@ def create_token(name: str, grants: Sequence[Grant], expires_in_days: float | No
         for grant in grants
     ]
     body = {"name": name, "permissions": permissions, "expires_in_days": expires_in_days}
-    return Call("POST", "/api/inlet/tokens", dict, body=body)
+    return Call("POST", "/api/inlet/tokens", _object("id", "name", "permissions", "token"), body=body)
 
 
 def list_tokens() -> Call[list[dict[str, Any]]]:
@@ -183,7 +183,7 @@ def list_namespaces() -> Call[list[dict[str, Any]]]:
 
 def create_namespace(name: str) -> Call[dict[str, Any]]:
     """`Conflict` if it exists."""
-    return Call("POST", "/api/inlet/namespaces", dict, body={"name": name})
+    return Call("POST", "/api/inlet/namespaces", _object("name"), body={"name": name})
 
 
 def predict(
@@ -224,6 +224,17 @@ def out_of_time(endpoint: EndpointInfo, timeout: float) -> Unavailable:
         f"endpoint {endpoint.name!r} was not ready within {timeout:g} s: {endpoint.state}"
         + (f" ({endpoint.message})" if endpoint.message else "")
     )
+
+
+def _object(*keys: str) -> Callable[[Any], dict[str, Any]]:
+    """Reads an object that must have these keys."""
+
+    def read(answer: Any) -> dict[str, Any]:
+        for key in keys:
+            answer[key]
+        return dict(answer)
+
+    return read
 
 
 def _path(namespace: str, *rest: str) -> str:

@@ -105,7 +105,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise error
     message = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"There is nothing at {request.method} {request.url.path[:200]}"
+        message = f"There is nothing at {request.method} {request.scope['path'][:200]}"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{request.method} is not possible here"
     return error_answer(error.status_code, message, error.headers)

@@ -41,7 +41,7 @@ def main() -> None:
         telemetry.configure(process="router", level=settings.log_level, format_=settings.log_format)
         listening = _listening_socket(flags.fd, flags.host or settings.host, flags.port or settings.port)
     except (InletError, OSError) as error:
-        print(f"router: {error}", file=sys.stderr)
+        sys.stderr.write(f"router: {error}\n")
         sys.exit(EX_CONFIG)
     _raise_file_limit()
     uvloop.run(_serve(settings, listening))

@@ -35,12 +35,12 @@ def render(
         len(body),
         extra,
         id_,
-        connection(keep_alive=keep_alive, modern=modern),
+        connection_field(keep_alive=keep_alive, modern=modern),
         b"" if bodiless else body,
     )
 
 
-def connection(*, keep_alive: bool, modern: bool) -> bytes:
+def connection_field(*, keep_alive: bool, modern: bool) -> bytes:
     """The Connection field, where the version's default is not what is meant."""
     if keep_alive:
         return b"" if modern else b"connection: keep-alive\r\n"

@@ -25,8 +25,9 @@ class Balance:
         known = {(peer.id, peer.address): peer for peer in self.all()}
         self._peers = {
             route.endpoint_id: [
-                known.pop((upstream.replica_id, upstream.address), None)
-                or Peer(upstream.replica_id, upstream.address)
+                known.pop((upstream.replica_id, upstream.address))
+                if (upstream.replica_id, upstream.address) in known
+                else Peer(upstream.replica_id, upstream.address)
                 for upstream in route.upstreams
             ]
             for route in index.by_id.values()

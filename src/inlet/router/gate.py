@@ -1,13 +1,14 @@
 """Admission: how much each endpoint has in hand, who is refused by its state, and how long others may wait.
 
-Used by `forward.py`; `signals.py` and `metrics.py` read the loads. Must never decide which replica answers.
+Used by `forward.py` and `reach.py`; `signals.py` and `metrics.py` read the loads. Must never decide which replica answers.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from inlet.core.endpoint import State
@@ -41,19 +42,75 @@ class Load:
     stats: Stats = field(default_factory=Stats)
 
 
+class Ticket:
+    """One admitted request: what it counts for in its endpoint's load, until it is closed."""
+
+    __slots__ = ("_closed", "_counted", "_in_flight", "_on_wait", "_waiting_since", "load")
+
+    def __init__(self, load: Load, *, counted: bool, on_wait: Callable[[], None]) -> None:
+        self.load = load
+        self._counted = counted
+        self._on_wait = on_wait
+        self._waiting_since: float | None = None
+        self._in_flight = False
+        self._closed = False
+
+    def wait(self, now: float) -> None:
+        """It is held for want of a replica: this is demand. `now` is on the loop's clock."""
+        if self._waiting_since is None:
+            self._waiting_since = now
+            self.load.waiting += 1
+            if self.load.waiting == 1:
+                self._on_wait()
+
+    def waited(self, now: float) -> float:
+        """For how many seconds it has been held."""
+        return 0.0 if self._waiting_since is None else now - self._waiting_since
+
+    def sent(self) -> None:
+        """It is with a replica."""
+        self._end_wait()
+        if self._counted:
+            self._in_flight = True
+            self.load.in_flight += 1
+
+    def returned(self) -> None:
+        """It is with no replica any more; harmless when it never was."""
+        if self._in_flight:
+            self._in_flight = False
+            self.load.in_flight -= 1
+
+    def close(self, status: int, seconds: float) -> None:
+        """It was answered with `status` (499: its client went away) after `seconds`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._end_wait()
+        self.returned()
+        self.load.pending -= 1
+        self.load.stats.note(status, seconds)
+        if self._counted:
+            self.load.last_request_at = time.time()
+
+    def _end_wait(self) -> None:
+        if self._waiting_since is not None:
+            self._waiting_since = None
+            self.load.waiting -= 1
+
+
 class Gate:
     """The loads of all endpoints that were asked for something."""
 
     def __init__(self, *, max_pending: int, hold_seconds: float, on_wait: Callable[[], None]) -> None:
         """`on_wait` is called when the first request of an endpoint begins to wait."""
         self.loads: dict[str, Load] = {}
-        self.without_table = 0  # requests that wait for the first route table
         self._max_pending = max_pending
         self._hold_seconds = hold_seconds
         self._on_wait = on_wait
+        self._without_table = 0  # requests in the anteroom
 
-    def enter(self, route: Route, *, counted: bool) -> Load:
-        """Count one request in; `TooMany` when the endpoint has its fill. `leave` takes it out again."""
+    def enter(self, route: Route, *, counted: bool) -> Ticket:
+        """Admit one request; `TooMany` when the endpoint has its fill."""
         load = self.loads.get(route.endpoint_id)
         if load is None:
             load = self.loads[route.endpoint_id] = Load(route.endpoint_id, route.namespace, route.name)
@@ -66,25 +123,18 @@ class Gate:
         if counted:
             load.requests += 1
             load.last_request_at = time.time()
-        return load
+        return Ticket(load, counted=counted, on_wait=self._on_wait)
 
-    def leave(self, load: Load, *, counted: bool) -> None:
-        """Count one request out."""
-        load.pending -= 1
-        if counted:
-            load.last_request_at = time.time()
-
-    def begin_wait(self, load: Load) -> None:
-        """A counted request begins to wait: this is demand."""
-        load.waiting += 1
-        if load.waiting == 1:
-            self._on_wait()
-
-    def enter_without_table(self) -> None:
-        """Count one request that waits for the first table; `TooMany` when there are enough."""
-        if self.without_table >= self._max_pending:
+    @contextmanager
+    def anteroom(self) -> Iterator[None]:
+        """For a request that waits for the first route table; `TooMany` when enough do."""
+        if self._without_table >= self._max_pending:
             raise TooMany("this router has no route table yet; try again later", retry_after=OVERLOAD_RETRY_S)
-        self.without_table += 1
+        self._without_table += 1
+        try:
+            yield
+        finally:
+            self._without_table -= 1
 
     def forget(self, known: frozenset[str]) -> None:
         """Drop the loads of endpoints that are gone, once nothing of theirs is in hand."""

@@ -1,4 +1,4 @@
-"""The head of a request: parsed by httptools, tightened by checks of our own, and never passed on as it came.
+r"""The head of a request: parsed by httptools, tightened by checks of our own, and never passed on as it came.
 
 Called by `server.py` with exactly one head (up to and with its empty line). What is refused here ends the connection,
 because after a head that two parsers may read differently nothing that follows can be trusted. Must never decode a
@@ -10,7 +10,7 @@ body and never look at the route table.
 | request line | three words, single spaces, `HTTP/1.0` or `HTTP/1.1`; another version 505, anything else 400 |
 | target | origin-form. Absolute-form is read if its authority equals Host, else 400; authority-form and `*` 400 |
 | target's length | at most 8 KiB: 414 |
-| target's bytes | visible ASCII without `#` and `\\`, complete percent-escapes, no `%00`: else 400 |
+| target's bytes | visible ASCII without `#` and `\`, complete percent-escapes, no `%00`: else 400 |
 | dot segments | `.` and `..`, plain or encoded, also behind `%2f` or `%5c`: 400 |
 | `//` and `%2f` | passed on unchanged inside an endpoint's path; in the part that names an endpoint they name nothing: 404 |
 | head's size | at most 32 KiB and 100 fields: 431 |
@@ -145,12 +145,23 @@ def check_bytes(raw: bytes) -> None:
         raise BadMessage(400, "control characters in the head")
 
 
-def has_bare_newline(buffer: bytes, seen: int) -> bool:
-    """Whether an LF without CR came in `buffer[seen:]`, so that a head that can never end is refused at once."""
-    region = buffer[max(0, seen - 1) :]
-    if seen and region.startswith(b"\n"):
-        region = region[1:]
-    return region.count(b"\n") != region.count(b"\r\n")
+def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:
+    """Refuse at once the beginning of a head that cannot become a good one.
+
+    `skipped` bytes of it were an empty line; `seen` bytes were looked at before.
+    """
+    first = head[skipped : skipped + 1]
+    if first and not first.isupper() and head != b"\r":
+        raise BadMessage(400, "not an HTTP request")
+    fresh = head[max(0, seen - 1) :]
+    if seen and fresh.startswith(b"\n"):
+        fresh = fresh[1:]  # the end of a line that was looked at
+    if fresh.count(b"\n") != fresh.count(b"\r\n"):
+        raise BadMessage(400, "a line of the head ends without CR LF")
+    if len(head) > MAX_TARGET + 32 and head.find(b"\r\n", skipped) < 0:
+        raise BadMessage(414, f"the target is longer than {MAX_TARGET} bytes")
+    if len(head) >= MAX_HEAD:
+        raise BadMessage(431, f"the head is larger than {MAX_HEAD} bytes")
 
 
 def tokens(value: bytes) -> frozenset[bytes]:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
 import orjson
 
 from inlet.core.access import Permission, allows
 from inlet.core.errors import Forbidden, Unauthenticated
+from inlet.router.ask import ask
 from inlet.router.auth import grants_of
 from inlet.router.gate import Gate
 from inlet.router.head import RequestHead
 from inlet.router.metrics import page
 from inlet.router.refusals import Refusals
 from inlet.router.table import Table
+from inlet.router.upstream import Peer
 
 CONTROL_TIMEOUT_S = 2.0
 
@@ -39,13 +39,13 @@ class Local:
     def __init__(
         self,
         *,
-        control_socket: Path,
+        control: Peer,
         table: Table,
         gate: Gate,
         refusals: Refusals,
         connections: Callable[[], int],
     ) -> None:
-        self._control_socket = control_socket
+        self._control = control
         self._table = table
         self._gate = gate
         self._refusals = refusals
@@ -66,13 +66,11 @@ class Local:
         return Page(200 if ready else 503, orjson.dumps(body))
 
     async def _control_answers(self) -> bool:
-        transport = httpx.AsyncHTTPTransport(uds=str(self._control_socket))
-        async with httpx.AsyncClient(transport=transport, timeout=CONTROL_TIMEOUT_S) as client:
-            try:
-                answer = await client.get("http://control/healthz")
-            except httpx.HTTPError:
-                return False
-            return answer.is_success
+        try:
+            await ask(self._control, b"GET", b"/healthz", within=CONTROL_TIMEOUT_S)
+        except OSError:
+            return False
+        return True
 
     def _metrics(self, head: RequestHead) -> bytes:
         index = self._table.index

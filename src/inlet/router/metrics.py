@@ -7,7 +7,7 @@ asked for. Endpoints that the reader may not see are left out of the page.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -47,7 +47,7 @@ class EndpointLoad(Protocol):
 class _Page:
     """A collector for one reading."""
 
-    def __init__(self, loads: list[EndpointLoad], refused: dict[int, int], connections: int) -> None:
+    def __init__(self, loads: Sequence[EndpointLoad], refused: dict[int, int], connections: int) -> None:
         self._loads = loads
         self._refused = refused
         self._connections = connections
@@ -97,7 +97,7 @@ def _cumulated(buckets: Iterable[int]) -> Iterator[tuple[str, float]]:
         yield bound, total
 
 
-def page(loads: list[EndpointLoad], refused: dict[int, int], connections: int) -> bytes:
+def page(loads: Sequence[EndpointLoad], refused: dict[int, int], connections: int) -> bytes:
     """The metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Page(loads, refused, connections))

@@ -107,9 +107,14 @@ def parse_response(raw: bytes) -> ResponseHead:
     return ResponseHead(status, collector.reason, collector.fields, keep_alive, length, chunked, named)
 
 
+def has_body(head: ResponseHead, method: bytes) -> bool:
+    """Whether an answer to `method` with this head has a body, be it an empty one."""
+    return method != b"HEAD" and head.status not in (204, 304)
+
+
 def decoder_for(head: ResponseHead, method: bytes) -> Decoder:
     """Where the body of this answer ends."""
-    if method == b"HEAD" or head.status in (204, 304):
+    if not has_body(head, method):
         return Length(0)
     if head.chunked:
         return Chunked()

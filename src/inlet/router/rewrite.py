@@ -46,7 +46,7 @@ def request_id(head: RequestHead) -> bytes:
     for name, value in head.fields:
         if name in (b"x-request-id", b"x-amzn-trace-id") and _SANE_ID.fullmatch(value):
             return value
-    return b"%032x" % random.getrandbits(128)  # noqa: S311 - a name for logs, not a secret
+    return b"%032x" % random.getrandbits(128)  # a name for logs, not a secret
 
 
 def request_head(

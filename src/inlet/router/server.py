@@ -19,8 +19,9 @@ from inlet.router.answers import render_error
 from inlet.router.body import BadFraming, Chunked, Decoder, Length
 from inlet.router.context import Context
 from inlet.router.errors import BadMessage
-from inlet.router.forward import MAX_KEPT, Exchange
-from inlet.router.head import MAX_HEAD, MAX_TARGET, NO_HEAD, RequestHead, has_bare_newline, parse_head
+from inlet.router.forward import Exchange
+from inlet.router.head import MAX_HEAD, NO_HEAD, RequestHead, check_unfinished, parse_head
+from inlet.router.kept import MAX_KEPT
 from inlet.router.rewrite import request_id
 
 IDLE_S = 75.0  # between two requests
@@ -28,7 +29,6 @@ LINGER_S = (
     2.0  # how long a client may still talk after an answer that ends its connection, so that it can read it
 )
 TURN = 32  # pipelined requests begun before others get their turn
-_METHOD_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -117,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = State.LINGER  # the transport closes itself once what was written is sent
         self._deadline = self._context.loop.time() + LINGER_S
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._connections.discard(self)
         self._state = State.LINGER
         self._drop_exchange()
@@ -241,8 +241,6 @@ class ClientConnection(asyncio.Protocol):
             if end < 4:
                 self._check_partial(skipped=start - self._start)
                 return False
-            if buffer[start] not in _METHOD_LETTERS:
-                raise BadMessage(400, "not an HTTP request")
             head = parse_head(buffer[start:end])
         except BadMessage as error:
             self._head, self._decoder = NO_HEAD, None
@@ -254,18 +252,10 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def _check_partial(self, *, skipped: int) -> None:
-        """Refuse at once a head that cannot become a good one, and start the clock for the others."""
+        """The head is not there yet: go on waiting for it, if it can become a good one."""
         rest = self._buffer[self._start :]
         self._buffer, self._start = rest, 0
-        first = rest[skipped : skipped + 1]
-        if first and first[0] not in _METHOD_LETTERS and rest != b"\r":
-            raise BadMessage(400, "not an HTTP request")
-        if has_bare_newline(rest, self._seen):
-            raise BadMessage(400, "a line of the head ends without CR LF")
-        if len(rest) > MAX_TARGET + 32 and rest.find(b"\r\n", skipped) < 0:
-            raise BadMessage(414, f"the target is longer than {MAX_TARGET} bytes")
-        if len(rest) >= MAX_HEAD:
-            raise BadMessage(431, f"the head is larger than {MAX_HEAD} bytes")
+        check_unfinished(rest, skipped=skipped, seen=self._seen)
         if not self._seen:
             self._deadline = self._context.loop.time() + self._context.settings.head_timeout
         self._seen = len(rest)

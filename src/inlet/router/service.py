@@ -36,7 +36,9 @@ class Router:
         """Needs a running event loop."""
         self._settings = settings
         self._connections = Connections()
-        self._reporter = Reporter(settings.link_socket)
+        self._link = Peer("link", f"unix:{settings.link_socket}")
+        self._reporter = Reporter(self._link)
+        control = Peer("control", f"unix:{settings.control_socket}")
         table, refusals = Table(), Refusals()
         gate = Gate(
             max_pending=settings.max_pending,
@@ -51,13 +53,13 @@ class Router:
             gate=gate,
             refusals=refusals,
             local=Local(
-                control_socket=settings.control_socket,
+                control=control,
                 table=table,
                 gate=gate,
                 refusals=refusals,
                 connections=lambda: len(self._connections.open),
             ),
-            control=Peer("control", f"unix:{settings.control_socket}"),
+            control=control,
             scheme=settings.url.partition("://")[0].encode(),
         )
         table.listen(self._follow)
@@ -68,7 +70,7 @@ class Router:
         context = self.context
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(RoutesLink(self._settings.link_socket, context.table).run()),
+                tasks.create_task(RoutesLink(self._link, context.table).run()),
                 tasks.create_task(self._reporter.run(context.gate)),
                 tasks.create_task(self._sweep()),
             ]
@@ -82,7 +84,7 @@ class Router:
                 await self._drain()
                 for task in beside:
                     task.cancel()
-                for peer in (*context.balance.all(), context.control):
+                for peer in (*context.balance.all(), context.control, self._link):
                     peer.retire()
 
     async def _drain(self) -> None:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
+from http import HTTPStatus
+from urllib.parse import urlencode
 
-import httpx
 import structlog
 from pydantic import ValidationError
 
 from inlet.core.access import Token
 from inlet.core.routes import Route, RouteTable
+from inlet.router.ask import ask
+from inlet.router.upstream import Peer
 from inlet.wire.link import LONG_POLL_S, ROUTES_PATH, load_table
 
 log = structlog.get_logger()
 
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 2.0
+NO_SPIN_S = 0.5
+MARGIN_S = 10.0  # beyond the long poll's own wait, before control is taken to be stuck
 
 
 class Index:
@@ -81,39 +85,34 @@ class Table:
 
 
 class RoutesLink:
-    """Keeps a `Table` up to date over the link's socket, for as long as `run` runs."""
+    """Keeps a `Table` up to date over the link, for as long as `run` runs."""
 
-    def __init__(self, socket: Path, table: Table) -> None:
-        self._socket = socket
+    def __init__(self, link: Peer, table: Table) -> None:
+        self._link = link
         self._table = table
 
     async def run(self) -> None:
         """Poll for ever; a failure keeps the last table and tries again, quickly at first."""
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
-        timeout = httpx.Timeout(5.0, read=LONG_POLL_S + 10.0)
         pause = FIRST_RETRY_S
-        async with httpx.AsyncClient(transport=transport, base_url="http://link", timeout=timeout) as client:
-            while True:
-                try:
-                    await self._poll(client)
-                except (httpx.HTTPError, ValidationError) as error:
-                    log.warning("no route table from control", reason=type(error).__name__, retry_in=pause)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, LONGEST_RETRY_S)
-                else:
-                    pause = FIRST_RETRY_S
+        while True:
+            try:
+                await self._poll()
+            except (OSError, ValidationError) as error:
+                log.warning("no route table from control", reason=type(error).__name__, retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_RETRY_S)
+            else:
+                pause = FIRST_RETRY_S
 
-    async def _poll(self, client: httpx.AsyncClient) -> None:
+    async def _poll(self) -> None:
         index = self._table.index
+        target = ROUTES_PATH + (f"?{urlencode({'after': index.version})}" if index else "")
         asked_at = time.monotonic()
-        answer = await client.get(ROUTES_PATH, params={"after": index.version} if index else None)
-        answer.raise_for_status()
-        table = None if answer.status_code == httpx.codes.NO_CONTENT else load_table(answer.content)
+        status, body = await ask(self._link, b"GET", target.encode(), within=LONG_POLL_S + MARGIN_S)
+        table = load_table(body) if status == HTTPStatus.OK else None
         if table is None or (index is not None and table.version == index.version):
             if time.monotonic() - asked_at < LONG_POLL_S / 2:
-                await asyncio.sleep(
-                    LONGEST_RETRY_S / 2
-                )  # control did not wait (it is ending, perhaps): do not spin
+                await asyncio.sleep(NO_SPIN_S)  # control did not wait: it is ending, perhaps
             return
         self._table.replace(table)
         log.info("route table", version=table.version, endpoints=len(table.routes))

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from inlet.core.errors import InletError, TooMany
+from inlet.core.errors import InletError, TooLarge, TooMany
 
 _JSON = "application/json"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -46,5 +46,9 @@ def refusal(status: int, message: str, *, headers: dict[str, str] | None = None,
 
 def from_error(error: InletError) -> Answer:
     """The answer for an error that was raised on purpose."""
-    headers = {"retry-after": str(math.ceil(error.retry_after))} if isinstance(error, TooMany) else {}
+    headers = {}
+    if isinstance(error, TooMany):
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    if isinstance(error, TooLarge):
+        headers["connection"] = "close"  # the rest of the body will not be read
     return refusal(error.status, str(error), headers=headers)

@@ -43,6 +43,10 @@ class _Job:
     results: list[Any] = field(default_factory=list)
     missing: int = 0
 
+    def next_batch(self) -> int:
+        """Tokens, padding included, of its next turn."""
+        return next((size * min(len(items), BATCH_SIZES[0]) for size, items in self.waiting.items()), 0)
+
     def take(self, size: int, most: int) -> list[int]:
         """Up to `most` of its texts in that bucket."""
         indices = self.waiting.get(size)
@@ -65,6 +69,23 @@ class _Batch:
     seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class _Spent:
+    """Recent work: older batches count less and less."""
+
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self.tokens = 0.9 * self.tokens + tokens
+        self.seconds = 0.9 * self.seconds + seconds
+
+    @property
+    def per_token(self) -> float:
+        """Seconds; 0 while nothing is known."""
+        return self.seconds / self.tokens if self.tokens else 0.0
+
+
 class Batcher:
     """Runs requests through the lanes of one engine. `positions` is the longest input, `pad_id` fills the rest."""
 
@@ -79,8 +100,8 @@ class Batcher:
         self._cold: deque[int] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0  # texts
-        self._padded = 0  # their tokens, padding included
-        self._rate = 0.0  # seconds per padded token, smoothed; 0 until something was computed
+        self._seen: set[tuple[int, int]] = set()
+        self._spent = _Spent()
 
     async def run(self, encoded: Sequence[Encoded], reduce: Reduce) -> list[Any]:
         """One result per text, in order. `TooMany` when the wait would be too long; cancelling drops what waits."""
@@ -113,16 +134,17 @@ class Batcher:
             thread.work.put(None)
 
     def _admit(self) -> None:
-        wait = self._padded * self._rate / len(self._threads)
+        """Requests take turns: a new one waits for at most one batch of each that waits already."""
+        ahead = sum(job.next_batch() for job in self._jobs)
+        wait = ahead * self._spent.per_token / len(self._threads)
         if wait > self._max_wait:
             raise TooMany(
-                f"overloaded: {self._waiting} texts wait already, about {wait:.0f} s of work; try again later",
+                f"overloaded: {len(self._jobs)} requests wait already, about {wait:.0f} s of work; try again later",
                 retry_after=max(1.0, wait / 2),
             )
 
     def _count(self, job: _Job, sign: int) -> None:
         self._waiting += sign * sum(map(len, job.waiting.values()))
-        self._padded += sign * sum(size * len(indices) for size, indices in job.waiting.items())
         self._metrics.waiting.set(self._waiting)
 
     def _forget(self, job: _Job) -> None:
@@ -136,6 +158,12 @@ class Batcher:
         while self._free and (batch := self._next()) is not None:
             self._free.pop().work.put(batch)
         self._warm_later()
+
+    def _learn(self, shape: tuple[int, int], seconds: float) -> None:
+        """How long a padded token takes; a shape's first use, which takes far longer, says nothing about it."""
+        if shape in self._seen:
+            self._spent.add(shape[0] * shape[1], seconds)
+        self._seen.add(shape)
 
     def _warm_later(self) -> None:
         """Restart the quiet interval after which an idle engine is shown the next shape."""
@@ -155,7 +183,6 @@ class Batcher:
             size = next(iter(job.waiting))
             rows = self._gather(job, size)
             self._waiting -= len(rows)
-            self._padded -= size * len(rows)
             self._metrics.waiting.set(self._waiting)
             if job.waiting:
                 self._jobs.append(job)  # the others first
@@ -186,13 +213,13 @@ class Batcher:
         tokens = sum(len(job.encoded[index]) for job, index in batch.rows)
         padded = batch.size * len(batch.rows)
         self._metrics.computed(texts=len(batch.rows), tokens=tokens, padding=padded - tokens)
-        rate = batch.seconds / padded
-        self._rate = rate if self._rate == 0 else 0.9 * self._rate + 0.1 * rate
+        self._learn((len(batch.rows), batch.size), batch.seconds)
         for position, (job, index) in enumerate(batch.rows):
             if job.future.done():
                 continue
             if batch.error is not None:
                 job.future.set_exception(batch.error)
+                self._forget(job)
                 continue
             job.results[index] = batch.results[position]
             job.missing -= 1

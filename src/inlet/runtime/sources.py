@@ -21,7 +21,7 @@ _WANTED = re.compile(
     r"|config_sentence_transformers\.json|[^/]+/config\.json"
 )
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]

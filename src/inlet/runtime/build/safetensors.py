@@ -6,6 +6,7 @@ accepts them (it refuses read-only memory). Used by `build/encoder` through `Wei
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ class _File:
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                raise MemoryError(str(error)) from error
             raise Refused(f"{path.name} cannot be read: {error}") from error
         size = int.from_bytes(self._map[:8], "little")
         if len(self._map) < 8 or size > min(_MAX_HEADER, len(self._map) - 8):

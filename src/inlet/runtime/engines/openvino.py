@@ -5,14 +5,20 @@ fp32 throughout: weights are used as they lie in the mapped file, and the plugin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import openvino as ov
-from openvino import opset15 as op
 
-from inlet.runtime.engines.base import Array, FloatArray, IntArray
+# openvino imports its model converter, and telemetry with it, if it is there. Neither is of use here, and they are a
+# third of the import's time: an entry of None makes that (guarded) import fail.
+sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # None is what Python documents for this
+
+import openvino as ov  # noqa: E402
+from openvino import opset15 as op  # noqa: E402
+
+from inlet.runtime.engines.base import Array, FloatArray, IntArray  # noqa: E402
 
 Node: TypeAlias = Any  # openvino's bindings are untyped: ov.Node or ov.Output
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 HEALTH_ROUTE = "/health"  # of the managed image
 MAX_REPLICAS = 64
@@ -38,7 +39,20 @@ EnvName = Annotated[str, Field(pattern=ENV_NAME_PATTERN)]
 EnvValue = Annotated[str, Field(max_length=32_768)]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 Argument = Annotated[str, Field(max_length=32_768)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+
+_LARGEST = 1e300
+
+
+def _number(value: Any) -> Any:
+    """A finite number that stays an integer if it was sent as one: answers repeat it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticCustomError("float_type", "must be a number")
+    if not -_LARGEST < value < _LARGEST:
+        raise PydanticCustomError("finite_number", "must be a finite number")
+    return value
+
+
+Number = Annotated[Any, AfterValidator(_number), WithJsonSchema({"type": "number"})]
 
 
 class Part(BaseModel):

@@ -25,7 +25,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _ALIASES = {"warn": "warning", "fatal": "critical", "err": "error", "trace": "debug"}
 _WORD = re.compile(r"\b(DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
-_WITHIN = 80  # characters from the start of a line in which a level stands, if there is one
+_WITHIN = 48  # characters from the start of a line in which a level stands, if there is one
 
 Position = tuple[float, int]
 """A line's place: its time, and its number among the lines of that time."""

@@ -33,6 +33,7 @@ _PATTERNS = {
 }
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is required",
+    "extra_forbidden": lambda _: "is not a field here; check its spelling",
     "string_type": lambda _: "must be a string",
     "int_type": lambda _: "must be a whole number",
     "int_parsing": lambda _: "must be a whole number",
@@ -82,7 +83,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     words = sentence(error.get("ctx", {})) if sentence else str(error["msg"])
     value = error.get("input")
     if (
-        error["type"] != "missing"
+        error["type"] not in ("missing", "extra_forbidden")
         and not _PRIVATE.intersection(place)
         and isinstance(value, str | int | float | bool | None)
     ):

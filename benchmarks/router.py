@@ -1,0 +1,256 @@
+"""What the router costs: each call through it is paired with a direct call to the same echo replica.
+
+    python benchmarks/router.py [--pairs 10000] [--seconds 5] [--connections 16]
+
+Three processes: this one makes the calls, one echoes, one is a real router with a private token check. With two cores
+or more the router has one to itself. Calls alternate, direct and routed, so that a busy moment of the machine hits
+both. The rate is measured with all connections busy, and also said per second of the router's own processor time:
+that is what one core can do when the load generator is not the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import uvloop
+
+from inlet.core.access import Grant, Permission, Token, hash_token
+from inlet.core.endpoint import State
+from inlet.core.routes import Route, RouteTable, Upstream
+from inlet.core.spec import Visibility
+from inlet.wire.link import dump_table
+
+SECRET = "inlet_benchmark"
+BODY = b'{"inputs": "a short text"}'
+HEAD = (
+    "POST /default/echo HTTP/1.1\r\nhost: 127.0.0.1:8080\r\nuser-agent: benchmark/1\r\naccept: */*\r\n"
+    f"accept-encoding: gzip, deflate\r\nauthorization: Bearer {SECRET}\r\ncontent-type: application/json\r\n"
+    f"content-length: {len(BODY)}\r\n\r\n"
+).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+
+
+class Echo(asyncio.Protocol):
+    """Answers each complete request with the body of the benchmark; a replica that costs next to nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._buffer.endswith(BODY):
+            self._buffer = b""
+            self._transport.write(ANSWER)
+
+
+class Caller(asyncio.Protocol):
+    """Sends a request, waits for the answer's last byte, calls back."""
+
+    def __init__(self, answered: Callable[[Caller], None]) -> None:
+        self._answered = answered
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def call(self) -> None:
+        self.transport.write(HEAD + BODY)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._buffer.endswith(BODY):
+            if not self._buffer.startswith(b"HTTP/1.1 200 "):
+                raise SystemExit(f"not an answer: {self._buffer[:200]!r}")
+            self._buffer = b""
+            self._answered(self)
+
+
+async def serve_echo(folder: Path) -> None:
+    """The echo replica's process: on a Unix socket for the router, on a port for direct calls."""
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_server(Echo, str(folder / "echo.sock"))
+    direct = await loop.create_server(Echo, "127.0.0.1", 0)
+    (folder / "port.new").write_text(str(direct.sockets[0].getsockname()[1]))
+    (folder / "port.new").rename(folder / "port")
+    await asyncio.Event().wait()
+
+
+class LinkEnd(asyncio.Protocol):
+    """Control's end of the link, as much of it as the router needs here: one table, and no news ever."""
+
+    def __init__(self, table: bytes) -> None:
+        self._table = table
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"POST"):
+            self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        elif b"after=" not in data:
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(self._table), self._table)
+            )
+
+
+async def serve_link(folder: Path) -> asyncio.AbstractServer:
+    """Tell the router of the echo, and of the token that may use it."""
+    table = RouteTable(
+        "1",
+        (
+            Route(
+                "e", "default", "echo", None, Visibility.PRIVATE, State.RUNNING,
+                (Upstream("r", f"unix:{folder / 'echo.sock'}"),),
+            ),
+        ),
+        (Token("t", "t", hash_token(SECRET), (Grant(Permission.INFER, "default"),), 0.0),),
+    )  # fmt: skip
+    (folder / "run").mkdir(mode=0o700)
+    return await asyncio.get_running_loop().create_unix_server(
+        lambda: LinkEnd(dump_table(table)), str(folder / "run" / "link.sock")
+    )
+
+
+async def pairs(direct: int, routed: int, count: int) -> tuple[list[float], list[float]]:
+    """Latencies in milliseconds of alternating calls, one at a time."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None]
+    times: tuple[list[float], list[float]] = ([], [])
+
+    def answered(_: Caller) -> None:
+        done.set_result(None)
+
+    callers = [
+        (await loop.create_connection(lambda: Caller(answered), "127.0.0.1", port))[1]
+        for port in (direct, routed)
+    ]
+    for number in range(count + 200):
+        for caller, kept in zip(callers, times, strict=True):
+            done = loop.create_future()
+            began = time.perf_counter()
+            caller.call()
+            await done
+            if number >= 200:
+                kept.append((time.perf_counter() - began) * 1000)
+    for caller in callers:
+        caller.transport.close()
+    return times
+
+
+async def rate(port: int, connections: int, seconds: float, process: psutil.Process) -> tuple[float, float]:
+    """Requests a second with all connections busy, and the seconds of processor time that `process` used for them."""
+    loop = asyncio.get_running_loop()
+    count = 0
+    ending = False
+
+    def answered(caller: Caller) -> None:
+        nonlocal count
+        count += 1
+        if not ending:
+            caller.call()
+
+    callers = [
+        (await loop.create_connection(lambda: Caller(answered), "127.0.0.1", port))[1]
+        for _ in range(connections)
+    ]
+    for caller in callers:
+        caller.call()
+    await asyncio.sleep(0.5)
+    before, began, used = count, time.perf_counter(), sum(process.cpu_times()[:2])
+    await asyncio.sleep(seconds)
+    answers, wall = count - before, time.perf_counter() - began
+    spent = sum(process.cpu_times()[:2]) - used
+    ending = True
+    await asyncio.sleep(0.1)
+    for caller in callers:
+        caller.transport.close()
+    return answers / wall, spent
+
+
+def pin(core: int) -> None:
+    """Keep this process on one core, where there are several."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core]})
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)]
+
+
+async def measure(folder: Path, router: psutil.Process, routed: int, flags: argparse.Namespace) -> None:
+    """All figures, printed; needs the echo and the router's process, and is their link."""
+    link = await serve_link(folder)
+    direct = int((folder / "port").read_text())
+    plain, through = await pairs(direct, routed, flags.pairs)
+    added = [b - a for a, b in zip(plain, through, strict=True)]
+    print(f"{flags.pairs} pairs, milliseconds; the router has {len(router.cpu_affinity())} core(s)")
+    for share, label in ((0.5, "median"), (0.9, "p90"), (0.99, "p99")):
+        a, b = quantile(plain, share), quantile(through, share)
+        print(f"  {label:7} direct {a:.3f}  routed {b:.3f}  difference {b - a:.3f}")
+    print(f"  median of the paired differences {statistics.median(added):.3f}")
+    a, _ = await rate(direct, flags.connections, flags.seconds, router)
+    b, spent = await rate(routed, flags.connections, flags.seconds, router)
+    print(f"requests/s at {flags.connections} connections: direct {a:,.0f}  routed {b:,.0f}")
+    print(f"requests per second of the router's processor time: {b * flags.seconds / spent:,.0f}")
+    print(f"router's resident memory: {router.memory_info().rss / 1e6:.0f} MB")
+    link.close()
+
+
+@contextmanager
+def processes(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
+    """The echo and the router while the block runs; gives the router's process and port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    fd = str(listening.fileno())
+    echo = subprocess.Popen([sys.executable, __file__, "--echo", str(folder)])
+    router = subprocess.Popen(
+        [sys.executable, "-m", "inlet.router", "--fd", fd],
+        env={**os.environ, "INLET_HOME": str(folder), "INLET_LOG_LEVEL": "error"},
+        pass_fds=[listening.fileno()],
+    )
+    try:
+        process = psutil.Process(router.pid)
+        process.cpu_affinity([max(os.sched_getaffinity(0))])
+        pin(0)
+        while not (folder / "port").exists():
+            time.sleep(0.05)
+        yield process, listening.getsockname()[1]
+    finally:
+        for child in (router, echo):
+            child.terminate()
+            child.wait(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--echo", type=Path, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.echo:
+        pin(0)
+        uvloop.run(serve_echo(flags.echo))
+        return
+    with tempfile.TemporaryDirectory(prefix="inlet") as name, processes(Path(name)) as (router, port):
+        uvloop.run(measure(Path(name), router, port, flags))
+
+
+if __name__ == "__main__":
+    main()

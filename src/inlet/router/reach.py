@@ -1,0 +1,115 @@
+"""The waiting part of a request's way: for the first route table, for a replica that is ready, for a connection to it.
+
+Called by `forward.py`, in a task of the request; cancelled when its client goes away. A request that waits for an
+endpoint is demand. Nothing was sent while a request is here, so connecting is tried again for as long as it may wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from inlet.core.errors import NotFound
+from inlet.core.routes import Route
+from inlet.router import routing
+from inlet.router.context import Context
+from inlet.router.errors import NotServing
+from inlet.router.gate import Ticket, check_state, not_ready
+from inlet.router.head import RequestHead
+from inlet.router.routing import Destination
+from inlet.router.upstream import Peer, UpstreamConnection
+
+log = structlog.get_logger()
+
+CONTROL_RETRY_S = 1.0
+
+
+async def await_destination(context: Context, head: RequestHead, until: float) -> Destination:
+    """Where the request goes, once there is a table to tell; `until` is on the loop's clock."""
+    with context.gate.anteroom():
+        while True:
+            left = until - context.loop.time()
+            if left <= 0:
+                raise NotServing(
+                    "this router has no route table: control is away", state=None, retry_after=CONTROL_RETRY_S
+                )
+            await context.table.changed(None, left)
+            found = routing.find(context.table.index, head, context.settings.base_domain)
+            if found is not None:
+                return found
+
+
+def choose(context: Context, destination: Destination, avoided: Peer | None) -> Peer | None:
+    """A peer for this request, if one can be reached as far as is known."""
+    if destination.route is None:
+        return context.control
+    return context.balance.choose(destination.route.endpoint_id, context.loop.time(), other_than=avoided)
+
+
+async def reach(
+    context: Context,
+    destination: Destination,
+    ticket: Ticket | None,
+    *,
+    chosen: Peer | None,
+    avoided: Peer | None,
+    until: float,
+    may_reuse: Callable[[], bool],
+) -> tuple[Peer, UpstreamConnection]:
+    """A peer and a connection to it. `chosen` was chosen already; `avoided` failed before; `ticket` is None for control.
+
+    `may_reuse` says whether an idle connection will do: it may turn out to be closing.
+    """
+    peer = chosen
+    while True:
+        peer = peer or choose(context, destination, avoided)
+        if peer is None:
+            assert ticket is not None  # noqa: S101 - control is always chosen
+            await _await_replica(context, destination, ticket, until)
+            continue
+        connection = (peer.take() if may_reuse() else None) or await _connect(context, destination, peer)
+        if connection is not None:
+            return peer, connection
+        peer, avoided = None, peer
+
+
+async def _await_replica(context: Context, destination: Destination, ticket: Ticket, until: float) -> None:
+    """Return when there may be a replica to send to; raise when waiting is over, or can mend nothing."""
+    now = context.loop.time()
+    route = _present_route(context, ticket)
+    check_state(route)
+    left = until - now
+    if not destination.counted or left <= 0:
+        raise not_ready(route, ticket.waited(now))
+    ticket.wait(now)
+    next_try = context.balance.next_try(route.endpoint_id)
+    if next_try is not None:
+        left = min(left, max(next_try - now, 0.001))
+    await context.table.changed(route.endpoint_id, left)
+
+
+def _present_route(context: Context, ticket: Ticket) -> Route:
+    index, load = context.table.index, ticket.load
+    route = None if index is None else index.by_id.get(load.endpoint_id)
+    if route is None:
+        raise NotFound(f"{load.namespace}/{load.name} was deleted")
+    return route
+
+
+async def _connect(context: Context, destination: Destination, peer: Peer) -> UpstreamConnection | None:
+    """A new connection, or None when this peer cannot be reached for now."""
+    was_resting = bool(peer.resting_until)
+    try:
+        connection = await peer.connect()
+    except OSError as error:
+        log.info("upstream not reached", replica=peer.id, reason=type(error).__name__)
+        if destination.route is None:
+            raise NotServing(
+                "control is away; what runs goes on. Try again soon", state=None, retry_after=CONTROL_RETRY_S
+            ) from error
+        peer.rest(context.loop.time())
+        return None
+    if was_resting and destination.route is not None:
+        context.table.ring(destination.route.endpoint_id)
+    return connection

@@ -1,0 +1,116 @@
+"""Worlds of real processes, and the promise that none of them outlives its test."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.backends.worlds import WITHIN_S, LocalWorld
+
+
+def processes_of(home: Path) -> list[int]:
+    """Everything that runs and reports to this installation."""
+    marker = f"NOTIFY_SOCKET={home / 'run' / 'notify.sock'}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if marker in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def kept(home: Path) -> dict[str, Path]:
+    """The folder of every replica that is on record, by its id."""
+    return {path.name: path for path in home.glob("replicas/*/*") if path.is_dir()}
+
+
+def keeper_of(home: Path, replica_id: str) -> int:
+    return json.loads((kept(home)[replica_id] / "keeper.json").read_text())["pid"]
+
+
+def is_clean(home: Path) -> bool:
+    """Whether nothing runs and nothing is on record."""
+    return not processes_of(home) and [path.name for path in (home / "replicas").iterdir()] == ["lock"]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Short, because Unix sockets live below it; and nothing may be left of it."""
+    with tempfile.TemporaryDirectory(prefix="inlet-") as name:
+        yield Path(name)
+        left = processes_of(Path(name))
+        for pid in left:
+            os.kill(pid, 9)
+        assert not left, "processes outlived their backend"
+
+
+@pytest.fixture
+async def world(home: Path) -> AsyncIterator[LocalWorld]:
+    made = LocalWorld(home)
+    await made.open()
+    yield made
+    await made.close()
+    assert is_clean(home)
+    assert os.listdir(home / "run") == []
+
+
+class Driver:
+    """`tests/backends/driver.py` in a process of its own."""
+
+    def __init__(self, home: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "tests.backends.driver", str(home), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HOME": str(home),
+                "INLET_TOKEN": "not for replicas",
+            },
+            text=True,
+        )
+
+    def until(self, condition: Callable[[dict], object]) -> dict:
+        """The first observation that fulfils the condition."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            seen = json.loads(line)
+            if condition(seen):
+                return seen
+        raise AssertionError(f"the driver ended with {self.process.wait()} first")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(WITHIN_S) == 0
+
+
+@pytest.fixture
+def driver() -> Iterator[Callable[..., Driver]]:
+    started: list[Driver] = []
+
+    def start(home: Path, *arguments: str, **options: tuple[str, ...]) -> Driver:
+        started.append(Driver(home, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.kill()
+        for stream in (each.process.stdin, each.process.stdout):
+            if stream is not None:
+                stream.close()

@@ -1,0 +1,144 @@
+"""Replicas end in every way there is: each is named, replaced, and leaves nothing behind."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from inlet.backends.local.supervisor import backoff
+from inlet.core.seen import ExitKind, Phase, SeenReplica
+from tests.backends.conftest import keeper_of, processes_of
+from tests.backends.worlds import FAST, LocalWorld, get, ready
+
+
+def replica_process(home: Path, replica: SeenReplica) -> int:
+    """The process id of the replica itself: the child of its keeper."""
+    keeper = keeper_of(home, replica.id)
+    (pid,) = (
+        pid
+        for pid in processes_of(home)
+        if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == keeper
+    )
+    return pid
+
+
+async def started(world: LocalWorld, does: str = "serve", **env: str) -> SeenReplica:
+    await world.backend.apply(world.does(does, **env))
+    return (await world.until(ready("e1-r1")))["e1-r1"].replicas[0]
+
+
+def replaced(old: SeenReplica):
+    return lambda seen: ready("e1-r1")(seen) and seen["e1-r1"].replicas[0].id != old.id
+
+
+async def test_a_killed_replica_is_replaced_and_the_signal_named(world: LocalWorld, home: Path) -> None:
+    old = await started(world)
+    os.kill(replica_process(home, old), signal.SIGKILL)
+    last = (await world.until(replaced(old)))["e1-r1"].last_exit
+    assert last is not None
+    assert last.kind is ExitKind.CRASHED
+    assert last.message.startswith("Killed by SIGKILL")
+
+
+async def test_a_killed_keeper_takes_its_replica_along_and_is_replaced(world: LocalWorld, home: Path) -> None:
+    old = await started(world, "leave-behind")
+    assert len(processes_of(home)) == 3  # keeper, replica, and the process that it left behind
+    os.kill(keeper_of(home, old.id), signal.SIGKILL)
+    seen = await world.until(replaced(old))
+    assert seen["e1-r1"].last_exit is not None
+    assert "keeps the replica was killed" in seen["e1-r1"].last_exit.message
+    await world.backend.stop(keep_replicas=True)  # waits for what is still being cleared away
+    assert len(processes_of(home)) == 3
+    await world.open()
+
+
+async def test_what_a_replica_leaves_behind_ends_with_it(world: LocalWorld, home: Path) -> None:
+    await started(world, "leave-behind")
+    await world.backend.remove("e1-r1", grace=5)
+    await world.until(lambda seen: not seen)
+    assert processes_of(home) == []
+
+
+async def test_a_replica_that_somebody_else_stops_is_replaced_while_it_drains(
+    world: LocalWorld, home: Path
+) -> None:
+    old = await started(world, DRAIN_S="0.5")
+    os.kill(replica_process(home, old), signal.SIGTERM)
+    seen = await world.until(lambda seen: len(seen["e1-r1"].replicas) == 2)
+    assert {r.id: r.phase for r in seen["e1-r1"].replicas}[old.id] is Phase.TERMINATING
+    seen = await world.until(replaced(old))
+    assert (seen["e1-r1"].failed_starts, seen["e1-r1"].last_exit) == (0, None), "nothing was wrong with it"
+
+
+async def test_a_replica_that_goes_silent_is_replaced(world: LocalWorld) -> None:
+    old = await started(world)
+    await get(old, "/silent")
+    last = (await world.until(replaced(old)))["e1-r1"].last_exit
+    assert last is not None
+    assert last.kind is ExitKind.UNRESPONSIVE
+    assert "3 times in a row" in last.message
+
+
+async def test_a_stubborn_replica_is_killed_at_the_end_of_the_grace(world: LocalWorld) -> None:
+    await started(world, "stubborn")
+    began = time.monotonic()
+    await world.backend.remove("e1-r1", grace=0.4)
+    await world.until(lambda seen: not seen)
+    assert 0.4 <= time.monotonic() - began < 5
+
+
+async def test_asked_again_with_less_grace_it_ends_sooner(world: LocalWorld) -> None:
+    await started(world, "stubborn")
+    await world.backend.remove("e1-r1", grace=600)
+    await world.backend.remove("e1-r1", grace=0.1)
+    await world.until(lambda seen: not seen)
+
+
+async def test_a_draining_replica_finishes_what_it_has(world: LocalWorld) -> None:
+    replica = await started(world, DRAIN_S="0.5")
+    await world.backend.remove("e1-r1", grace=10)
+    assert await get(replica, "/anything") == "Ok"
+    await world.until(lambda seen: not seen)
+
+
+async def test_the_count_starts_anew_once_a_replica_has_lasted(home: Path) -> None:
+    world = LocalWorld(
+        home, timing=FAST.__class__(first_probe=0.1, probe=0.2, settle=0.6, longest_backoff=0.1)
+    )
+    await world.open()
+    old = await started(world)
+    await world.crash(old)
+    seen = await world.until(replaced(old))
+    assert seen["e1-r1"].failed_starts == 1
+    seen = await world.until(lambda seen: seen["e1-r1"].failed_starts == 0)
+    assert seen["e1-r1"].last_exit is not None, "how the last one ended is still of interest"
+    await world.crash(seen["e1-r1"].replicas[0])
+    await world.until(lambda seen: replaced(seen["e1-r1"].replicas[0])(seen) or not seen["e1-r1"].replicas)
+    await world.close()
+
+
+async def test_a_command_that_does_not_exist_is_a_crash_with_its_reason(home: Path) -> None:
+    world = LocalWorld(home, command=lambda _launch, _placement: ["/no/such/program"])
+    await world.open()
+    await world.backend.apply(world.does("serve"))
+    seen = await world.until(lambda seen: seen["e1-r1"].failed_starts >= 2)
+    assert seen["e1-r1"].last_exit is not None
+    assert seen["e1-r1"].last_exit.code == 127
+    assert "No such file or directory" in seen["e1-r1"].last_exit.message
+    await world.close()
+
+
+async def test_progress_is_shown_before_readiness(world: LocalWorld) -> None:
+    await world.backend.apply(world.does("never"))
+    seen = await world.until(lambda seen: seen["e1-r1"].replicas[0].detail)
+    replica = seen["e1-r1"].replicas[0]
+    assert (replica.phase, replica.detail) == (Phase.INITIALIZING, "warming up")
+
+
+@pytest.mark.parametrize(
+    ("failed_starts", "seconds"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (6, 16), (7, 30), (5000, 30)]
+)
+def test_backoff_doubles_up_to_its_bound(failed_starts: int, seconds: float) -> None:
+    assert backoff(failed_starts, 30.0) == seconds
