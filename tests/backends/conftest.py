@@ -59,7 +59,7 @@ async def world(home: Path) -> AsyncIterator[LocalWorld]:
     yield made
     await made.close()
     assert is_clean(home)
-    assert os.listdir(home / "run") == []
+    assert not list((home / "run").iterdir())
 
 
 class Driver:

@@ -94,9 +94,9 @@ def main() -> None:
     if does == "eat-in-children":
         mine = [sys.executable, __file__]
         env = {**os.environ, "REPLICA_DOES": "eat-and-hold"}
-        for child in [subprocess.Popen(mine, env=env) for _ in range(3)]:
-            child.wait()
-        time.sleep(60)
+        children = [subprocess.Popen(mine, env=env) for _ in range(3)]
+        os.wait()
+        sys.exit(f"one of {len(children)} children ended")
     if does == "eat-and-hold":
         held = eat(int(os.environ["EAT_MB"]))
         time.sleep(60)

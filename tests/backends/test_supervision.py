@@ -114,8 +114,10 @@ async def test_the_count_starts_anew_once_a_replica_has_lasted(home: Path) -> No
     assert seen["e1-r1"].failed_starts == 1
     seen = await world.until(lambda seen: seen["e1-r1"].failed_starts == 0)
     assert seen["e1-r1"].last_exit is not None, "how the last one ended is still of interest"
-    await world.crash(seen["e1-r1"].replicas[0])
-    await world.until(lambda seen: replaced(seen["e1-r1"].replicas[0])(seen) or not seen["e1-r1"].replicas)
+    lasted = seen["e1-r1"].replicas[0]
+    await world.crash(lasted)
+    seen = await world.until(replaced(lasted))
+    assert seen["e1-r1"].failed_starts == 0, "a replica that had lasted does not count"
     await world.close()
 
 

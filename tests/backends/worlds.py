@@ -41,7 +41,7 @@ def replica_set(
 def command(launch: Launch, placement: Placement) -> list[str]:
     program = Path(__file__).with_name("replica.py")
     flags = ["--socket", str(placement.socket), "--termination-log", str(placement.termination_log)]
-    return [sys.executable, "-I", "-S", str(program), *flags]
+    return [sys.executable, "-I", "-S", "-u", str(program), *flags]
 
 
 async def get(replica: SeenReplica, path: str) -> str:

@@ -128,9 +128,18 @@ class Api:
         return committed
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "memory":
+BOTH_STORES = pytest.mark.parametrize("kind_of_store", ["memory", "sqlite"])
+"""For modules in which what is stored and read again matters."""
+
+
+@pytest.fixture
+def kind_of_store() -> str:
+    return "memory"
+
+
+@pytest.fixture
+async def store(kind_of_store: str, tmp_path: Path) -> AsyncIterator[Store]:
+    if kind_of_store == "memory":
         made: Store = MemoryStore()
     else:
         made = SqlStore(database_url(Settings(home=tmp_path / "home")))

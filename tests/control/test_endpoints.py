@@ -10,7 +10,9 @@ import pytest
 from inlet.core.endpoint import Cause, Failure, Source, State
 from inlet.core.seen import Phase, SeenReplica, SeenReplicaSet
 from inlet.wire.v2 import schema
-from tests.control.conftest import T0, Api, create_body
+from tests.control.conftest import BOTH_STORES, T0, Api, create_body
+
+pytestmark = BOTH_STORES
 
 PATH = "/v2/endpoint/default/mini"
 GPU = {"accelerator": "gpu", "instanceType": "nvidia-t4", "instanceSize": "x1"}
@@ -90,20 +92,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         ({"name": ""}, "name: must be"),
         ({"name": 7}, "name: must be a string, not 7"),
         ({"name": None}, "name: must be a string, not null"),
-        ({"type": "secret"}, "type: must be one of public, authenticated, private, protected, not \"secret\""),
+        ({"type": "secret"}, 'type: must be one of public, authenticated, private, protected, not "secret"'),
         ({"type": None}, "type: must be one of"),
         ({"provider": {"vendor": "aws"}}, "provider.region: is required"),
         ({"provider": {"vendor": "awz", "region": "us-east-1"}}, "provider.vendor: there is no 'awz' here; there are: aws, azure, gcp; did you mean 'aws'?"),
         ({"provider": {"vendor": "aws", "region": "us-east-9"}}, "provider.region: there is no 'us-east-9' here; there are: us-east-1"),
         (compute(instanceType="intel-sp"), "compute.instanceType: there is no 'intel-sp' here; there are: intel-spr, intel-icl; did you mean"),
         (compute(instanceSize="x3"), "compute.instanceSize: there is no 'x3' here; there are: x1, x2, x4, x8, x16"),
-        (compute(accelerator="tpu"), "compute.accelerator: must be one of cpu, gpu, neuron, zero_gpu, not \"tpu\""),
+        (compute(accelerator="tpu"), 'compute.accelerator: must be one of cpu, gpu, neuron, zero_gpu, not "tpu"'),
         (compute(**GPU), "compute.instanceType: aws-us-east-1-nvidia-t4-x1 is not available on this installation; available: aws us-east-1 intel-spr x1"),
         (compute(scaling={"minReplica": 2, "maxReplica": 1}), "compute.scaling.minReplica: must not be more than maxReplica (1), but is 2"),
         (compute(scaling={"minReplica": -1, "maxReplica": 1}), "compute.scaling.minReplica: must be 0 or more, not -1"),
         (compute(scaling={"minReplica": 0, "maxReplica": 0}), "compute.scaling.maxReplica: must be 1 or more, not 0"),
         (compute(scaling={"minReplica": 0, "maxReplica": 65}), "compute.scaling.maxReplica: must be 64 or less, not 65"),
-        (compute(scaling={"minReplica": "1", "maxReplica": 1}), "compute.scaling.minReplica: must be a whole number, not \"1\""),
+        (compute(scaling={"minReplica": "1", "maxReplica": 1}), 'compute.scaling.minReplica: must be a whole number, not "1"'),
         (compute(scaling={"minReplica": True, "maxReplica": 1}), "compute.scaling.minReplica: must be a whole number, not true"),
         (compute(scaling={"minReplica": 1.5, "maxReplica": 2}), "compute.scaling.minReplica: must be a whole number, not 1.5"),
         (compute(scaling={"maxReplica": 1}), "compute.scaling.minReplica: is required"),

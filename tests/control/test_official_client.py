@@ -108,7 +108,7 @@ async def test_errors_as_the_client_prints_them(api: Api, hub: Callable[..., Any
     assert "inference.endpoints.write on default/mini" in str(forbidden.value)
     assert forbidden.value.request_id
     with pytest.raises(HfHubHTTPError, match="Invalid user token"):
-        await hub("whoami", token="inl_wrong")  # noqa: S106 (nobody's)
+        await hub("whoami", token="inl_wrong")
 
 
 async def test_whoami(hub: Callable[..., Any]) -> None:

@@ -240,6 +240,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(classifier: Repli
     assert classifier.ask({"inputs": "a"})
 
 
+def test_a_text_that_is_too_long_for_any_model_is_refused_before_it_is_tokenized(classifier: Replica) -> None:
+    answer = classifier.post({"inputs": ["a", "a " * 500_001], "parameters": {"truncation": True}})
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("inputs[1]: 1000002 characters, more than 1000000")
+
+
 def test_a_caller_that_hangs_up_is_dropped_before_its_texts_run(replica: Get) -> None:
     features = replica("minilm", "feature-extraction")
     many = features.http.build_request("POST", "/", json={"inputs": ["word " * 300] * 200, "normalize": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from inlet.core.errors import Refused
@@ -66,26 +66,6 @@ def test_a_termination_during_the_start_ends_it(made: Reference, tmp_path: Path)
         eventually(replica.health)
         replica.terminate()
         assert replica.ended() == 0
-
-
-def test_a_port_can_be_used_instead_of_a_socket(made: Reference) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "inlet.runtime", "--model", str(made.model("bare")),
-               "--task", "feature-extraction", "--port", str(port)]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-
-        def ready() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        eventually(ready)
-    finally:
-        process.terminate()
-        assert process.wait(timeout=30) == 0
 
 
 def edit(name: str, **changes: Any) -> Change:
@@ -184,6 +164,20 @@ def test_a_model_that_does_not_fit_says_so(made: Reference, tmp_path: Path) -> N
     ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert ended.returncode == 1, ended.stderr
     assert reason.read_text().startswith("out of memory")
+
+
+def test_memory_that_runs_out_later_ends_the_replica_with_an_answer(made: Reference, tmp_path: Path) -> None:
+    with Replica(tmp_path, made.minilm, FEATURES) as replica:
+        replica.ready()
+        status = Path(f"/proc/{replica.process.pid}/status").read_text()
+        data = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData"))
+        resource.prlimit(replica.process.pid, resource.RLIMIT_DATA, (data + 20_000_000,) * 2)
+        answer = replica.post({"inputs": ["word " * 500] * 8})
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "the replica ran out of memory and is restarting"}
+        assert replica.ended() == 1
+        assert replica.termination_log.read_text().startswith("out of memory")
+        assert "Traceback" not in replica.log.read_text()
 
 
 def test_nothing_heavy_is_imported(made: Reference, tmp_path: Path) -> None:

@@ -81,9 +81,10 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
             }
         )
 
-    @functools.cache
-    def openapi_document() -> Response:  # not async: the framework runs it beside the loop, once
-        return answer(openapi.document(app, version=inlet.__version__, url=settings.url))
+    document = functools.cache(lambda: openapi.document(app, version=inlet.__version__, url=settings.url))
+
+    def openapi_document() -> Response:  # not async: making it takes a while, so it is made beside the loop
+        return answer(document())
 
     for path in ("/openapi.json", "/api-doc/openapi.json"):
         app.add_api_route(path, openapi_document, include_in_schema=False)

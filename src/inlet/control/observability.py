@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import orjson
 import structlog
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -44,11 +44,36 @@ Level = Literal["debug", "info", "warning", "error", "critical"] | None
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The query of a v3 log route."""
+    """The query that all v3 log routes share."""
 
     filter: logs.Filter
     replica: str | None
     longest: int | None
+
+
+def _asked(
+    *,
+    replica: str | None = None,
+    level: Level = None,
+    search: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    after: str | None = None,
+    before: str | None = None,
+    line_max_length: Longest = None,
+) -> _Asked:
+    wanted = logs.Filter(
+        level=level,
+        search=search,
+        since=None if since is None else logs.read_time(since, field="since"),
+        until=None if until is None else logs.read_time(until, field="until"),
+        after=None if after is None else logs.read_position(after, field="after"),
+        before=None if before is None else logs.read_position(before, field="before"),
+    )
+    return _Asked(wanted, replica, line_max_length)
+
+
+Asked = Annotated[_Asked, Depends(_asked)]
 
 
 def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, public_url: str) -> APIRouter:
@@ -112,24 +137,15 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
         request: Request,
         namespace: str,
         name: str,
-        *,
-        replica: str | None = None,
-        level: Level = None,
-        search: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
+        asked: Asked,
         order: Literal["asc", "desc"] = "desc",
         limit: Limit = logs.DEFAULT_LIMIT,
-        line_max_length: Longest = None,
     ) -> Response:
         """The newest lines (`order=asc`: the oldest) that match, oldest first; `Link` leads to the others."""
         endpoint = await found(request, namespace, name)
-        asked = _asked(replica, level, search, since, until, after, before, line_max_length)
-        lines = backend.logs(endpoint.id, replica_id=replica, tail=None, follow=False)
+        lines = backend.logs(endpoint.id, replica_id=asked.replica, tail=None, follow=False)
         # What follows a cursor is read forwards from it, whatever the order of the first page was.
-        newest = order == "desc" and (after is None or before is not None)
+        newest = order == "desc" and (asked.filter.after is None or asked.filter.before is not None)
         page = await logs.page(_closing(lines), asked.filter, limit=limit, newest=newest)
         response = answer([logs.render_entry(line, longest=asked.longest) for _, line in page.lines])
         query = {key: value for key, value in request.query_params.items() if key not in ("after", "before")}
@@ -142,19 +158,10 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
         request: Request,
         namespace: str,
         name: str,
-        *,
-        replica: str | None = None,
-        level: Level = None,
-        search: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        line_max_length: Longest = None,
+        asked: Asked,
     ) -> Response:
         """Every line that matches, as a text file."""
         endpoint = await found(request, namespace, name)
-        asked = _asked(replica, level, search, since, until, after, before, line_max_length)
         text = (
             logs.render_line(line, longest=asked.longest)
             async for line in _matching(backend, endpoint, asked, follow=False)
@@ -168,19 +175,10 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
         request: Request,
         namespace: str,
         name: str,
-        *,
-        replica: str | None = None,
-        level: Level = None,
-        search: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        line_max_length: Longest = None,
+        asked: Asked,
     ) -> Response:
         """Every line that matches, one JSON entry an event, as it comes."""
         endpoint = await found(request, namespace, name)
-        asked = _asked(replica, level, search, since, until, after, before, line_max_length)
         events = (
             _event(orjson.dumps(logs.render_entry(line, longest=asked.longest)).decode())
             async for line in _matching(backend, endpoint, asked, follow=True)
@@ -188,27 +186,6 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
         return await _stream(events, "text/event-stream", wait=False)
 
     return router
-
-
-def _asked(
-    replica: str | None,
-    level: str | None,
-    search: str | None,
-    since: str | None,
-    until: str | None,
-    after: str | None,
-    before: str | None,
-    longest: int | None,
-) -> _Asked:
-    wanted = logs.Filter(
-        level=level,
-        search=search,
-        since=None if since is None else logs.read_time(since, field="since"),
-        until=None if until is None else logs.read_time(until, field="until"),
-        after=None if after is None else logs.read_position(after, field="after"),
-        before=None if before is None else logs.read_position(before, field="before"),
-    )
-    return _Asked(wanted, replica, longest)
 
 
 async def _matching(

@@ -105,7 +105,11 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """An endpoint as asked for. `extras` are the fields that are only echoed (notifications, accountId, …)."""
+    """An endpoint as asked for.
+
+    `extras` is the request itself, as sent but without secrets, so that answers can repeat it field by field: `wire/v2`
+    merges updates into it and renders from it.
+    """
 
     visibility: Visibility
     workload: Workload

@@ -23,7 +23,8 @@ def main() -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     options = parse(sys.argv[1:], os.environ)
     try:
-        return uvloop.run(serve(options))
+        # Not uvloop.run, which would wait for threads, and needs one more: there may be no memory for it.
+        return uvloop.new_event_loop().run_until_complete(serve(options))
     except Refused as error:
         logging.getLogger("inlet.runtime").error("%s", error)  # noqa: TRY400 - a reason, not a stack
         write_termination_log(options.termination_log, str(error))

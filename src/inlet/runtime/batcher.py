@@ -206,7 +206,9 @@ class Batcher:
         if batch.rows:
             self._settle(batch)
         elif batch.error is not None:
-            _log.warning("cannot warm up inputs of %d tokens: %s", batch.size, batch.error)
+            _log.warning(
+                "cannot warm up inputs of %d tokens: %s", batch.size, str(batch.error).split("\n", 1)[0]
+            )
         self._pump()
 
     def _settle(self, batch: _Batch) -> None:

@@ -12,7 +12,7 @@ import orjson
 from inlet.core.errors import InletError, Invalid, TooLarge
 from inlet.runtime.dialect import kind
 
-MAX_BODY_BYTES = 32_000_000
+MAX_BODY_BYTES = 10_000_000  # tokens take some thirty times the memory of their text
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # What clients send when they do not say what they send; then the first character decides.

@@ -51,6 +51,7 @@ async def serve(options: Options) -> int:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
+    _log.info("listening on %s", options.socket or ":".join(map(str, listener.getsockname()[:2])))
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ended = asyncio.Event()

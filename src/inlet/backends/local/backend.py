@@ -76,6 +76,11 @@ class LocalBackend:
         for folder in (self._home / "replicas", self._home / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(self._home / "replicas" / "lock")
+
+        def changed() -> None:
+            self._logs.news_everywhere()
+            on_change()
+
         try:
             site = self._site = Site(
                 home=self._home,
@@ -87,7 +92,7 @@ class LocalBackend:
                 command=self._command,
                 rung=await asyncio.to_thread(find_rung, subtree_name(self._home)),
                 machine=self._machine,
-                changed=on_change,
+                changed=changed,
             )
             self._notify = NotifySocket(site.notify, self._hear)
             self._notify.open()

@@ -45,20 +45,11 @@ class Plan:
     def __init__(
         self,
         *,
-        replica_id: str,
-        folder: str,
-        command: list[str],
-        env: dict[str, str],
-        notify: str,
-        log: str,
-        log_bytes: int,
-        grace: float,
-        enter: list[str],
-        events: str | None,
-        data_limit: int | None,
-        watched_memory: int | None,
-        cpus: list[int],
-    ) -> None:
+        replica_id: str, folder: str, command: list[str], env: dict[str, str],
+        notify: str, log: str, log_bytes: int, grace: float,
+        enter: list[str], events: str | None,
+        data_limit: int | None, watched_memory: int | None, cpus: list[int],
+    ) -> None:  # fmt: skip
         self.replica_id = replica_id
         self.folder = folder
         self.command = command
@@ -199,14 +190,10 @@ class Keeper:
         self._pipes: dict[int, str] = {}
         self._child = 0
         self._status: int | None = None
-        self._terminations = 0  # SIGTERMs received
-        self._handled = 0
+        self._terminations = self._handled = 0  # SIGTERMs
         self._kill_at: float | None = None
-        self._overrun = False  # killed because the drain took too long
-        self._too_big = False
-        self._watch_at = 0.0
-        self._poked_at = 0.0
-        self._news = False
+        self._overrun = self._too_big = self._news = False
+        self._watch_at = self._poked_at = 0.0
 
     def run(self) -> None:
         """Start the replica, serve it until its end, write down how it ended."""
@@ -326,11 +313,8 @@ class Keeper:
             self._kill_all()
 
     def _grace(self) -> float:
-        try:
-            with open(os.path.join(self._plan.folder, "stop")) as file:
-                return float(json.load(file))
-        except (OSError, ValueError):
-            return self._plan.grace  # the signal came from somebody else
+        told = self._text("stop", 64)
+        return float(told) if told else self._plan.grace  # without it the signal came from somebody else
 
     def _watch(self) -> None:
         limit = self._plan.watched_memory
@@ -370,17 +354,14 @@ class Keeper:
     def _out_of_memory(self) -> bool:
         if self._plan.events is None:
             return self._too_big
-        try:
-            with open(self._plan.events) as file:
-                counters = dict(line.split() for line in file)
-        except (OSError, ValueError):
-            return False
-        return int(counters.get("oom_kill", 0)) > 0
+        words = self._text(self._plan.events, 4096).split()
+        return "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0
 
-    def _termination(self) -> str:
+    def _text(self, path: str, most: int) -> str:
+        """At most so many bytes of a file, in the replica's folder unless the path is absolute; empty if there is none."""
         try:
-            with open(os.path.join(self._plan.folder, "termination.log"), "rb") as file:
-                return file.read(TERMINATION_BYTES).decode(errors="replace").strip()
+            with open(os.path.join(self._plan.folder, path), "rb") as file:
+                return file.read(most).decode(errors="replace").strip()
         except OSError:
             return ""
 
@@ -395,7 +376,7 @@ class Keeper:
                 "out_of_memory": self._out_of_memory(),
                 "asked": self._handled > 0,
                 "overrun": self._overrun,
-                "termination": self._termination(),
+                "termination": self._text("termination.log", TERMINATION_BYTES),
                 "last_lines": self._output.last,
             },
         )
@@ -416,6 +397,7 @@ def main() -> None:
     """Read the plan, leave the caller's session, say who we are, keep the replica."""
     plan = Plan(**json.load(sys.stdin))
     os.setsid()
+    os.closerange(3, 65536)  # whatever control had open by mistake must not stay open with us
     # Fails, and ends this process, if control gave up on this replica before we came to life.
     write_whole(
         os.path.join(plan.folder, "keeper.json"), {"pid": os.getpid(), "identity": identity(os.getpid())}

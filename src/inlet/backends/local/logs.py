@@ -38,6 +38,11 @@ class Logs:
         for event in self._followers.get(endpoint_id, ()):
             event.set()
 
+    def news_everywhere(self) -> None:
+        """Wake all who follow anything: a replica has begun or ended."""
+        for endpoint_id in self._followers:
+            self.news(endpoint_id)
+
     async def read(
         self,
         endpoint_id: str,

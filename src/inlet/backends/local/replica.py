@@ -52,7 +52,7 @@ class Replica:
         self._on_change = on_change
         self._on_end = on_end
         self.phase = Phase.INITIALIZING
-        self.ready_since: float | None = None
+        self.ready_since: float | None = None  # on the monotonic clock
         self.keeper_pid = 0
         self.cpu: float | None = None
         self._detail = ""
@@ -203,7 +203,7 @@ class Replica:
             self._failures = 0
             self.phase = Phase.RUNNING
             self._detail = ""
-            self.ready_since = self.ready_since or time.time()
+            self.ready_since = self.ready_since or time.monotonic()
         elif health.state == "terminating":
             self.phase = Phase.TERMINATING
         elif self.ready_since is not None:

@@ -142,7 +142,7 @@ class Supervisor:
             timer.cancel()
         if exit_.kind is not ExitKind.STOPPED:
             lasted = replica.ready_since is not None and (
-                time.time() - replica.ready_since >= self._site.timing.settle
+                time.monotonic() - replica.ready_since >= self._site.timing.settle
             )
             self._failed(exit_, 0 if lasted else self._record.failed_starts + 1)
         self._site.changed()

@@ -138,7 +138,7 @@ class _Lane:
 
 def _translate(error: RuntimeError) -> Exception:
     text = str(error)
-    if "bad_alloc" in text or "allocate" in text:
+    if "alloc" in text:  # "bad_alloc", "Failed to allocate", "can't alloc": all there is to tell it by
         return MemoryError(text)
     return error
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from inlet.core.errors import Invalid
+from inlet.core.errors import Invalid, TooLarge
 from inlet.runtime.dialect import Request, kind
 from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.texts import Encoded, Text
+
+MAX_CHARACTERS = 1_000_000  # in one text; even the longest inputs of models end far below
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,18 @@ def read_texts(inputs: Any, *, pairs: bool = False, field: str = "inputs") -> tu
 
 def _text(value: Any, field: str, *, pairs: bool, listed: bool = False) -> Text:
     if isinstance(value, str):
-        return Text(value, field)
+        return Text(_checked(value, field), field)
     if pairs and isinstance(value, dict):
         for name in ("text", "text_pair"):
             if not isinstance(value.get(name), str):
                 raise Invalid(f"expected a string, got {kind(value.get(name))}", field=f"{field}.{name}")
-        return Text(value["text"], field, value["text_pair"])
+        first, second = (_checked(value[name], f"{field}.{name}") for name in ("text", "text_pair"))
+        return Text(first, field, second)
     expected = "a string or a list of strings" if listed else "a string"
     raise Invalid(f"expected {expected}, got {kind(value)}", field=field)
+
+
+def _checked(text: str, field: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        raise TooLarge(f"{len(text)} characters, more than {MAX_CHARACTERS}; split the text", field=field)
+    return text

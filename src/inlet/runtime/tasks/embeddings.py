@@ -101,7 +101,7 @@ class SentenceSimilarity:
         if not isinstance(sentences, list):
             raise Invalid(f"expected a list of strings, got {kind(sentences)}", field="inputs.sentences")
         texts = [
-            Text(source, "inputs.source_sentence"),
+            *read_texts(source, field="inputs.source_sentence")[0],
             *read_texts(sentences, field="inputs.sentences")[0],
         ]
 
