@@ -36,9 +36,11 @@ def keeper_of(home: Path, replica_id: str) -> int:
     return json.loads((kept(home)[replica_id] / "keeper.json").read_text())["pid"]
 
 
-def is_clean(home: Path) -> bool:
-    """Whether nothing runs and nothing is on record."""
-    return not processes_of(home) and [path.name for path in (home / "replicas").iterdir()] == ["lock"]
+def assert_clean(home: Path) -> None:
+    """Nothing runs and nothing is on record."""
+    left = [str(path.relative_to(home)) for path in sorted((home / "replicas").rglob("*"))]
+    assert left == ["replicas/lock"]
+    assert processes_of(home) == []
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def world(home: Path) -> AsyncIterator[LocalWorld]:
     await made.open()
     yield made
     await made.close()
-    assert is_clean(home)
+    assert_clean(home)
     assert not list((home / "run").iterdir())
 
 

@@ -17,7 +17,7 @@ from inlet.backends.local import keeper
 from inlet.backends.local.records import KeeperRecord
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase
-from tests.backends.conftest import Driver, is_clean, keeper_of, kept, processes_of
+from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
 from tests.backends.worlds import LocalWorld, get, lines, ready, replica_set
 
 SERVE_TWO = json.dumps([{"does": "serve", "name": "e1-r1", "n": 2}])
@@ -122,7 +122,7 @@ async def test_a_removal_that_was_cut_short_goes_on(home: Path, driver: Callable
     await world.close()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(60))
 async def test_killed_at_any_moment_nothing_is_left_unknown(
     home: Path, driver: Callable[..., Driver], seed: int
 ) -> None:
@@ -142,7 +142,7 @@ async def test_killed_at_any_moment_nothing_is_left_unknown(
     for each in seen:
         await world.until(ready(each.id))
     await world.close()
-    assert is_clean(home)
+    assert_clean(home)
 
 
 def replica_id_of(pid: int) -> str:

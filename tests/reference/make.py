@@ -146,7 +146,7 @@ def topics(folder: Path) -> None:
     ):
         more = {"problem_type": kind} if kind else {}
         other = BertForSequenceClassification(
-            config(len(fast), labels, hidden_act="gelu_new", layer_norm_eps=1e-5, **more)
+            config(len(fast), labels, hidden_act="gelu_new", layer_norm_eps=1e-2, **more)
         )
         stir(other)
         other.save_pretrained(folder / name)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ def test_a_start_tells_its_steps_and_a_drain_answers_to_the_last(made: Reference
             assert answer.status_code == 200
             assert answer.headers["connection"] == "close"
             assert answer.headers["x-inlet-draining"] == "1"
+        last = time.monotonic()
         eventually(lambda: "STOPPING=1" in replica.notifications())
         assert replica.ended() == 0
+        assert 0.9 < time.monotonic() - last < 10  # one quiet second
         assert not replica.socket.exists()
         assert not replica.termination_log.exists()
 

@@ -143,7 +143,7 @@ class Gate:
 
     def patience(self, head: RequestHead) -> float:
         """How many seconds this request may wait for a replica."""
-        text = head.value(b"x-scale-up-timeout")
+        text = head.patience
         if text is None:
             return self._hold_seconds
         try:

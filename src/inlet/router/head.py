@@ -29,7 +29,7 @@ body and never look at the route table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httptools
 
@@ -41,9 +41,18 @@ MAX_TARGET = 8 * 1024
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 Fields = list[tuple[bytes, bytes]]
+NAMES_NOTHING: frozenset[bytes] = frozenset()
 
-_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])  # HTAB, CR and LF are looked at separately
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])  # all but HTAB
 _NOT_VISIBLE = bytes([*range(33), *range(127, 256)])
+_READ_HERE = frozenset(
+    {
+        b"host", b"content-length", b"connection", b"transfer-encoding", b"authorization", b"expect", b"x-request-id",
+        b"x-amzn-trace-id", b"x-scale-up-timeout",
+    }
+)  # fmt: skip
+_PLAIN_TARGET = re.compile(rb"/[A-Za-z0-9/_?=&~:@!$'()*+,;-]*")
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:=;/+-]{1,128}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
@@ -55,8 +64,9 @@ _ENCODED_DOT = re.compile(rb"%2[eE]")
 class RequestHead:
     """One checked head. Field names are lower case, in the order they came, repeated ones repeated.
 
-    `target` is path and query in origin-form; `host` is lower case without a port and None when there was none.
-    `length` is None without Content-Length; `named` are the fields that Connection names.
+    `target` is path and query in origin-form; `host` is lower case without a port and None when there was none;
+    `authority` is Host as sent. `length` is None without Content-Length. `named` are the fields that Connection names.
+    `caller_id` is the caller's own id of the request, if it sent a plain one; `patience` is X-Scale-Up-Timeout.
     """
 
     method: bytes
@@ -65,19 +75,14 @@ class RequestHead:
     fields: Fields
     keep_alive: bool = True
     host: str | None = None
-    authority: bytes = b""  # Host as sent
+    authority: bytes = b""
     length: int | None = None
     chunked: bool = False
     expects_continue: bool = False
     authorization: bytes | None = None
-    named: frozenset[bytes] = field(default_factory=frozenset)
-
-    def value(self, name: bytes) -> bytes | None:
-        """The first value of a field, by its lower-case name."""
-        for key, value in self.fields:
-            if key == name:
-                return value
-        return None
+    named: frozenset[bytes] = NAMES_NOTHING
+    caller_id: bytes | None = None
+    patience: bytes | None = None
 
 
 NO_HEAD = RequestHead(b"GET", b"/", modern=True, fields=[], keep_alive=False)
@@ -136,13 +141,11 @@ def parse_head(raw: bytes) -> RequestHead:
 
 def check_bytes(raw: bytes) -> None:
     """Refuse a head (of a request or of an answer) whose lines could be read in two ways."""
-    lines = raw.count(b"\r\n")
-    if raw.count(b"\n") != lines or raw.count(b"\r") != lines:
-        raise BadMessage(400, "a line of the head ends without CR LF")
+    controls = len(raw) - len(raw.translate(None, _CONTROLS))
+    if controls != 2 * raw.count(b"\r\n"):
+        raise BadMessage(400, "control characters in the head, or a line that ends without CR LF")
     if b"\r\n " in raw or b"\r\n\t" in raw:
         raise BadMessage(400, "folded header fields are not accepted")
-    if len(raw.translate(None, _CONTROLS)) != len(raw):
-        raise BadMessage(400, "control characters in the head")
 
 
 def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:
@@ -172,25 +175,31 @@ def tokens(value: bytes) -> frozenset[bytes]:
 def _read_fields(head: RequestHead) -> None:
     hosts = 0
     for name, value in head.fields:
+        if name not in _READ_HERE:
+            continue
         if name == b"host":
             hosts += 1
             head.authority = value
         elif name == b"content-length":
             head.length = int(value)  # httptools let only digits through, and only one such field
+        elif name == b"authorization":
+            if head.authorization is not None:
+                raise BadMessage(400, "more than one Authorization")
+            head.authorization = value
         elif name == b"connection":
             head.named |= tokens(value)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked" or head.chunked or not head.modern:
                 raise BadMessage(400, "Transfer-Encoding may only be: chunked, once, with HTTP/1.1")
             head.chunked = True
-        elif name == b"authorization":
-            if head.authorization is not None:
-                raise BadMessage(400, "more than one Authorization")
-            head.authorization = value
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise BadMessage(417, "Expect may only be: 100-continue")
             head.expects_continue = head.modern
+        elif name == b"x-scale-up-timeout":
+            head.patience = value
+        elif head.caller_id is None and _PLAIN_ID.fullmatch(value):
+            head.caller_id = value
     if hosts > 1 or (head.modern and not hosts):
         raise BadMessage(400, "HTTP/1.1 needs exactly one Host")
     if hosts:
@@ -198,7 +207,8 @@ def _read_fields(head: RequestHead) -> None:
             raise BadMessage(400, "Host is not a host name or address with an optional port")
         host = head.authority.decode("ascii").lower()
         head.host = (host if host.endswith("]") else host.rpartition(":")[0] or host).rstrip(".")
-    head.keep_alive = b"close" not in head.named if head.modern else b"keep-alive" in head.named
+    if head.named or not head.modern:
+        head.keep_alive = b"close" not in head.named if head.modern else b"keep-alive" in head.named
 
 
 def _from_absolute(head: RequestHead) -> bytes:
@@ -214,6 +224,8 @@ def _from_absolute(head: RequestHead) -> bytes:
 def _check_target(target: bytes) -> None:
     if len(target) > MAX_TARGET:
         raise BadMessage(414, f"the target is longer than {MAX_TARGET} bytes")
+    if _PLAIN_TARGET.fullmatch(target):
+        return
     if len(target.translate(None, _NOT_VISIBLE)) != len(target) or b"#" in target or b"\\" in target:
         raise BadMessage(400, "the target has characters that must be percent-encoded")
     if b"%" in target:

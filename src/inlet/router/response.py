@@ -21,7 +21,7 @@ import httptools
 
 from inlet.router.body import Chunked, Decoder, Length, UntilClose
 from inlet.router.errors import BadMessage
-from inlet.router.head import Fields, check_bytes, tokens
+from inlet.router.head import NAMES_NOTHING, Fields, check_bytes, tokens
 
 MAX_ANSWER_HEAD = 64 * 1024
 MAX_ANSWER_FIELDS = 200
@@ -62,9 +62,6 @@ class _Collector:
         self.complete = True
 
 
-_NAMES_NOTHING: frozenset[bytes] = frozenset()
-
-
 def parse_response(raw: bytes) -> ResponseHead:
     """Read one head that ends with its empty line; `BadAnswer` when it must not be passed on."""
     try:
@@ -89,7 +86,7 @@ def parse_response(raw: bytes) -> ResponseHead:
         raise BadAnswer("too many header fields")
     length: int | None = None
     chunked = False
-    named = _NAMES_NOTHING
+    named = NAMES_NOTHING
     for name, value in collector.fields:
         if name == b"content-length":
             if length is not None or not value.isdigit():

@@ -7,7 +7,6 @@ of `framing()` and the empty line. Hop-by-hop fields and those that Connection n
 from __future__ import annotations
 
 import random
-import re
 from http import HTTPStatus
 
 from inlet.router.head import RequestHead
@@ -38,15 +37,11 @@ _FROM_SANDBOXED = _FROM_ANY | {
 }  # fmt: skip
 _SANDBOX = b"content-security-policy: sandbox\r\nx-content-type-options: nosniff\r\n"
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:=;/+-]{1,128}")
 
 
 def request_id(head: RequestHead) -> bytes:
     """The caller's own id of this request when it is short and plain, else a new one of 32 hexadecimal digits."""
-    for name, value in head.fields:
-        if name in (b"x-request-id", b"x-amzn-trace-id") and _SANE_ID.fullmatch(value):
-            return value
-    return b"%032x" % random.getrandbits(128)  # a name for logs, not a secret
+    return head.caller_id or b"%032x" % random.getrandbits(128)  # a name for logs, not a secret
 
 
 def request_head(

@@ -22,7 +22,7 @@ _PROBES = frozenset({b"/", b"/health", b"/info", b"/metrics"})
 _SAFE = frozenset({b"GET", b"HEAD"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Destination:
     """Where a request goes. With `local` it is the router's own page; else without `route` it is control's.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +50,11 @@ class Supervisor:
         """Take over from an earlier control all replicas that are on record, and go on with what it had begun."""
         for folder in self._folder.replicas():
             known = folder.record()
-            if known is not None and known.id == folder.path.name:
+            if known is None or known.id != folder.path.name:
+                shutil.rmtree(
+                    folder.path, ignore_errors=True
+                )  # killed before it could write who was to be started
+            else:
                 self.replicas[known.id] = Replica(
                     self._site, folder, known, on_change=self._replica_changed, on_end=self._replica_ended
                 )
