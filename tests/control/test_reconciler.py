@@ -264,12 +264,26 @@ async def test_a_hub_that_is_away_is_asked_again_and_people_are_not_kept_waiting
         site.lookup_errors = [Unavailable("the Hub could not be asked")]
         await site.add()
         await site.until_true("asked once", lambda: len(site.lookups) == 1)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (await site.until(State.PENDING)).note == "the Hub could not be asked"
         await site.change(lambda e: intents.pause(e, person=PERSON, now=site.clock()))
         await site.until(State.PAUSED)
         site.later = 60.0
         await site.change(lambda e: intents.resume(e, person=PERSON, now=site.clock()))
         await site.until(State.RUNNING, ticks=5)
         assert len(site.lookups) == 2
+
+
+async def test_a_mistake_of_ours_with_one_endpoint_does_not_end_the_loop(site: Site) -> None:
+    async with site.running():
+        site.lookup_errors = [RuntimeError("a bug")]
+        await site.add()
+        await site.until_true("asked once", lambda: len(site.lookups) == 1)
+        site.later = 60.0
+        site.loop.wake()
+        endpoint = await site.until(State.RUNNING, ticks=5)
+        assert endpoint.note is None
 
 
 async def test_strays_are_removed_and_a_new_loop_finds_everything(site: Site) -> None:

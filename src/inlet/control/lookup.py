@@ -55,7 +55,6 @@ def _on_hub(model: Model, token: str | None) -> Source:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -78,8 +77,10 @@ def _on_hub(model: Model, token: str | None) -> Source:
             f"{name} was not found on the Hub: check model.repository; if it is private, give the endpoint a "
             "secret HF_TOKEN that may read it"
         ) from error
-    except (HfHubHTTPError, OSError, TimeoutError) as error:
-        raise Unavailable(f"the Hub could not be asked about {name}: {type(error).__name__}") from error
+    except Exception as error:
+        # Whatever else a client stack of several transport libraries may raise (timeouts, name resolution, TLS, 5xx):
+        # none of it says anything about the model, so it is worth another try.
+        raise Unavailable(f"the Hub could not be asked about {name} ({type(error).__name__})") from error
     if info.sha is None:
         raise Refused(f"{name} has no commits on the Hub")
     files = {sibling.rfilename for sibling in info.siblings or ()}

@@ -21,7 +21,7 @@ from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
 from inlet.core.access import Token
 from inlet.core.endpoint import Cause, Endpoint, Failure, Revision, Source, State, replica_set_id
-from inlet.core.errors import BackendUnavailable, Refused, Unavailable
+from inlet.core.errors import Refused, Unavailable
 from inlet.core.routes import Route, RouteTable, Upstream
 from inlet.core.seen import SeenReplicaSet
 from inlet.core.step import Action, Apply, LookUp, Outcome, Policy, Remove, Seen, step
@@ -47,6 +47,7 @@ class _Memory:
     looking: asyncio.Task[None] | None = None
     retry: float = FIRST_RETRY_S
     not_before: float = 0.0  # after a call failed, when the next one may be made
+    note: str | None = None  # why the last call failed
 
 
 class Reconciler:
@@ -130,7 +131,7 @@ class Reconciler:
         own = tuple(s for s in sets if s.endpoint_id == endpoint.id)
         lookup = memory.lookup if memory.lookup_of == endpoint.target.number else None
         load = self._board.load(endpoint.id, cpu=_cpu(own), now=now)
-        outcome = step(endpoint, Seen(own, lookup, memory.refused), load, now, self._policy)
+        outcome = step(endpoint, Seen(own, lookup, memory.refused, memory.note), load, now, self._policy)
         after = outcome.endpoint
         if after.state is State.GONE:
             await self._backend.forget(
@@ -157,24 +158,36 @@ class Reconciler:
             return
         calls = [a for a in actions if not isinstance(a, LookUp)]
         if calls:
-            memory.acting = tasks.create_task(self._act(endpoint, calls, memory))
+            memory.acting = tasks.create_task(
+                self._guard(endpoint, memory, self._act(endpoint, calls, memory))
+            )
         for action in actions:
             known = memory.lookup_of == endpoint.target.number and memory.lookup is not None
             busy = memory.looking is not None and not memory.looking.done()
             if isinstance(action, LookUp) and not known and not busy:
-                memory.looking = tasks.create_task(self._look_up(endpoint, action.revision, memory))
+                work = self._look_up(endpoint, action.revision, memory)
+                memory.looking = tasks.create_task(self._guard(endpoint, memory, work))
+
+    async def _guard(self, endpoint: Endpoint, memory: _Memory, work: Coroutine[None, None, None]) -> None:
+        """One endpoint's work. What fails is tried again later, and holds up no other endpoint."""
+        try:
+            await work
+            memory.retry, memory.note = FIRST_RETRY_S, None
+            self.wake()
+        except Unavailable as error:
+            log.warning("call_failed", endpoint=endpoint.id, error=str(error), retry_in=memory.retry)
+            self._back_off(memory, str(error))
+        except Exception:
+            # A mistake of ours that one endpoint brings to light must not stop the others.
+            log.exception("call_broke", endpoint=endpoint.id)
+            self._back_off(memory, "a mistake in Inlet itself, see control's log")
 
     async def _act(self, endpoint: Endpoint, actions: Sequence[Apply | Remove], memory: _Memory) -> None:
-        try:
-            for action in actions:
-                if isinstance(action, Remove):
-                    await self._backend.remove(action.replica_set_id, grace=action.grace)
-                else:
-                    await self._apply(endpoint, action, memory)
-            memory.retry = FIRST_RETRY_S
-            self.wake()
-        except BackendUnavailable as error:
-            self._back_off(endpoint, memory, error)
+        for action in actions:
+            if isinstance(action, Remove):
+                await self._backend.remove(action.replica_set_id, grace=action.grace)
+            else:
+                await self._apply(endpoint, action, memory)
 
     async def _apply(self, endpoint: Endpoint, action: Apply, memory: _Memory) -> None:
         try:
@@ -195,14 +208,11 @@ class Reconciler:
             )
         except Refused as error:
             found = Failure(Cause.CONFIGURATION, str(error))
-        except Unavailable as error:
-            self._back_off(endpoint, memory, error)
-            return
-        memory.lookup, memory.lookup_of, memory.retry = found, revision.number, FIRST_RETRY_S
-        self.wake()
+        memory.lookup, memory.lookup_of = found, revision.number
 
-    def _back_off(self, endpoint: Endpoint, memory: _Memory, error: Unavailable) -> None:
-        log.warning("call_failed", endpoint=endpoint.id, error=str(error), retry_in=memory.retry)
+    def _back_off(self, memory: _Memory, note: str) -> None:
+        memory.note = note
+        self.wake()
         memory.not_before = self._clock() + memory.retry
         asyncio.get_running_loop().call_later(memory.retry, self.wake)
         memory.retry = min(2 * memory.retry, LAST_RETRY_S)

@@ -106,6 +106,9 @@ class Endpoint:
     updated_at: float
     updated_by: Person
     scaled_at: float = 0.0  # when the autoscaler last changed `replicas`
+    note: str | None = (
+        None  # what the present attempt waits for, if it is held up (the Hub or the platform is away)
+    )
 
     @property
     def visible(self) -> bool:

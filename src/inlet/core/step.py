@@ -36,12 +36,13 @@ class Seen:
     """One endpoint's share of a complete observation, and what the loop itself learned on the way.
 
     `lookup` is the answer about the target's model, once there is one; `refused` maps replica sets to the reason why
-    the platform will not run them.
+    the platform will not run them; `note` says what a call that will be tried again failed of.
     """
 
     sets: tuple[SeenReplicaSet, ...] = ()
     lookup: Source | Failure | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +300,8 @@ def _remember(
     used = endpoint.last_used_at
     if load.last_request_at is not None and load.last_request_at > (used or 0.0) + LAST_USED_RESOLUTION_S:
         used = load.last_request_at
-    return replace(endpoint, ready=ready, last_used_at=used)
+    note = seen.note if endpoint.state in _STARTING else None
+    return replace(endpoint, ready=ready, last_used_at=used, note=note)
 
 
 def _actions(

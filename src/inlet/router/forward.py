@@ -246,7 +246,7 @@ class Exchange:
         """The head of the answer, and what of its body came with it."""
         client, request, destination = self._client, self._head, self._destination
         assert destination is not None  # noqa: S101 - it was sent somewhere
-        if self._peer is not None and (b"x-inlet-draining", b"1") in head.fields:
+        if head.draining and self._peer is not None:
             self._peer.drain()
         if done:
             self._release()

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httptools
 
@@ -99,7 +100,7 @@ class _Collector:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value.rstrip(b" \t")))
+        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -167,6 +168,7 @@ def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:
         raise BadMessage(431, f"the head is larger than {MAX_HEAD} bytes")
 
 
+@lru_cache(maxsize=64)
 def tokens(value: bytes) -> frozenset[bytes]:
     """The words of a comma-separated field, in lower case."""
     return frozenset(word.strip(b" \t").lower() for word in value.split(b","))
@@ -174,9 +176,10 @@ def tokens(value: bytes) -> frozenset[bytes]:
 
 def _read_fields(head: RequestHead) -> None:
     hosts = 0
-    for name, value in head.fields:
+    for name, sent in head.fields:
         if name not in _READ_HERE:
             continue
+        value = sent.rstrip(b" \t")  # what stood in front of it is gone already
         if name == b"host":
             hosts += 1
             head.authority = value

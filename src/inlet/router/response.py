@@ -26,6 +26,8 @@ from inlet.router.head import NAMES_NOTHING, Fields, check_bytes, tokens
 MAX_ANSWER_HEAD = 64 * 1024
 MAX_ANSWER_FIELDS = 200
 
+_READ_HERE = frozenset({b"content-length", b"transfer-encoding", b"connection", b"x-inlet-draining"})
+
 
 class BadAnswer(ValueError):
     """What came back is not an HTTP answer that may be passed on."""
@@ -33,7 +35,7 @@ class BadAnswer(ValueError):
 
 @dataclass(slots=True)
 class ResponseHead:
-    """One checked head; field names in lower case. `length` is None without Content-Length."""
+    """One checked head; field names in lower case. `length` is None without Content-Length; `draining`: it will end soon."""
 
     status: int
     reason: bytes
@@ -42,6 +44,7 @@ class ResponseHead:
     length: int | None
     chunked: bool
     named: frozenset[bytes]
+    draining: bool
 
 
 class _Collector:
@@ -56,7 +59,7 @@ class _Collector:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value.rstrip(b" \t")))
+        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -85,9 +88,12 @@ def parse_response(raw: bytes) -> ResponseHead:
     if len(collector.fields) > MAX_ANSWER_FIELDS:
         raise BadAnswer("too many header fields")
     length: int | None = None
-    chunked = False
+    chunked = draining = False
     named = NAMES_NOTHING
-    for name, value in collector.fields:
+    for name, sent in collector.fields:
+        if name not in _READ_HERE:
+            continue
+        value = sent.rstrip(b" \t")
         if name == b"content-length":
             if length is not None or not value.isdigit():
                 raise BadAnswer("more than one Content-Length, or one that is not a number")
@@ -98,10 +104,14 @@ def parse_response(raw: bytes) -> ResponseHead:
             chunked = True
         elif name == b"connection":
             named |= tokens(value)
+        else:
+            draining = value == b"1"
     if chunked and length is not None:
         raise BadAnswer("both Content-Length and Transfer-Encoding")
     keep_alive = b"close" not in named if modern else b"keep-alive" in named
-    return ResponseHead(status, collector.reason, collector.fields, keep_alive, length, chunked, named)
+    return ResponseHead(
+        status, collector.reason, collector.fields, keep_alive, length, chunked, named, draining
+    )
 
 
 def has_body(head: ResponseHead, method: bytes) -> bool:

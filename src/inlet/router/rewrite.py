@@ -35,6 +35,7 @@ _FROM_SANDBOXED = _FROM_ANY | {
     b"strict-transport-security", b"service-worker-allowed", b"alt-svc", b"nel", b"report-to",
     b"reporting-endpoints",
 }  # fmt: skip
+_NAMED_BY_MANY = frozenset({b"keep-alive", b"close"})  # no field, or one that is dropped anyway
 _SANDBOX = b"content-security-policy: sandbox\r\nx-content-type-options: nosniff\r\n"
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -51,9 +52,7 @@ def request_head(
 
     `client` is the peer's address. A replica never gets the caller's token or cookies.
     """
-    dropped = _TO_CONTROL if to_control else _TO_REPLICA
-    if head.named:
-        dropped |= head.named
+    dropped = _and_named(_TO_CONTROL if to_control else _TO_REPLICA, head.named)
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
     authority = head.authority or b"localhost"
     return (
@@ -64,9 +63,7 @@ def request_head(
 
 def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
     """Status line and fields for the client, without framing and without the empty line."""
-    dropped = _FROM_SANDBOXED if sandboxed else _FROM_ANY
-    if head.named:
-        dropped |= head.named
+    dropped = _and_named(_FROM_SANDBOXED if sandboxed else _FROM_ANY, head.named)
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
     return b"HTTP/1.1 %d %b\r\n%b%bx-request-id: %b\r\n" % (
         head.status,
@@ -75,6 +72,10 @@ def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
         _SANDBOX if sandboxed else b"",
         id_,
     )
+
+
+def _and_named(dropped: frozenset[bytes], named: frozenset[bytes]) -> frozenset[bytes]:
+    return dropped if named <= _NAMED_BY_MANY else dropped | named
 
 
 def reason(status: int) -> bytes:

@@ -90,7 +90,9 @@ class ClientConnection(asyncio.Protocol):
         self._decoder: Decoder | None = None  # of the present request's body, if it has one
         self._received = 0  # bytes of it
         self._exchange: Exchange | None = None
-        self._deadline = math.inf  # for what the client must do next, on the loop's clock
+        self._deadline: float | None = (
+            None  # for what the client must do next; None until the next sweep sets it
+        )
         self._held = False  # the exchange wants no more of the body for now
         self._paused = False  # nothing is read
         self._blocked = False  # the client reads more slowly than it is sent to
@@ -121,7 +123,7 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> None:
         self._drop_exchange()
         self._state = LINGER  # the transport closes itself once what was written is sent
-        self._deadline = self._context.loop.time() + LINGER_S
+        self._deadline = None
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -131,13 +133,13 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._blocked = True
         self._blocked_size = self._transport.get_write_buffer_size()
-        self._set_deadline()
+        self._deadline = None
         if self._exchange is not None:
             self._exchange.client_full(True)
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self._set_deadline()
+        self._deadline = None
         if self._exchange is not None:
             self._exchange.client_full(False)
         self._go_on()
@@ -145,7 +147,9 @@ class ClientConnection(asyncio.Protocol):
     # -- what service.py does with it
 
     def check_deadline(self, now: float) -> None:
-        """End what the client is too slow for."""
+        """End what the client is too slow for; called by a sweep now and then, from which the clocks run too."""
+        if self._deadline is None:
+            self._deadline = now + self._patience()
         if now < self._deadline:
             return
         if self._state is LINGER:
@@ -154,7 +158,7 @@ class ClientConnection(asyncio.Protocol):
             size = self._transport.get_write_buffer_size()
             if size < self._blocked_size:
                 self._blocked_size = size
-                self._set_deadline()
+                self._deadline = None
             else:
                 self._transport.abort()
         elif self._state is HEAD and not self._seen:
@@ -211,7 +215,7 @@ class ClientConnection(asyncio.Protocol):
     def cut(self) -> None:
         self._exchange = None
         self._state = LINGER
-        self._deadline = self._context.loop.time() + LINGER_S
+        self._deadline = None
         if self._head.modern:
             self._transport.close()  # a missing last chunk, or missing bytes, tell the client
         else:
@@ -263,7 +267,7 @@ class ClientConnection(asyncio.Protocol):
         self._buffer, self._start = rest, 0
         check_unfinished(rest, skipped=skipped, seen=self._seen)
         if not self._seen:
-            self._deadline = self._context.loop.time() + self._context.settings.head_timeout
+            self._deadline = None
         self._seen = len(rest)
 
     def _begin(self, head: RequestHead) -> None:
@@ -271,6 +275,7 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._received = 0
         self._decoder = Chunked() if head.chunked else Length(head.length) if head.length else None
+        self._deadline = None
         exchange = self._exchange = Exchange(context, self, head)
         try:
             if head.length is not None and head.length > context.settings.max_body_bytes:
@@ -281,7 +286,6 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._decoder is None:
             self._state = BUSY
-            self._deadline = math.inf
         else:
             self._state = BODY
             rest = self._buffer[self._start :]
@@ -308,11 +312,9 @@ class ClientConnection(asyncio.Protocol):
             return
         if rest:
             self._buffer, self._start = rest, 0
+        self._deadline = None
         if decoder.done:
             self._state = BUSY
-            self._deadline = math.inf
-        else:
-            self._set_deadline()
         if exchange is not None:
             exchange.body(payload, done=decoder.done)
         elif decoder.done:
@@ -347,8 +349,9 @@ class ClientConnection(asyncio.Protocol):
             self._state = LINGER
             self._buffer = b""
             self._transport.close()
-        self._set_deadline()
-        self._go_on()
+        self._deadline = None
+        if self._start < len(self._buffer) or self._paused:
+            self._go_on()
 
     def _break_off(self, error: InletError) -> None:
         """The request turned out to be broken while it was being read."""
@@ -372,21 +375,16 @@ class ClientConnection(asyncio.Protocol):
 
     # -- pace
 
-    def _set_deadline(self) -> None:
-        """What the client must do next has to be done by then."""
+    def _patience(self) -> float:
+        """How long the client may take for what it must do next, in seconds."""
         settings = self._context.settings
         if self._state is LINGER:
-            allowed = LINGER_S
-        elif self._blocked:
-            allowed = settings.body_timeout
-        elif self._state is HEAD:
-            allowed = settings.head_timeout if self._seen else IDLE_S
-        elif self._state is BODY and not self._held:
-            allowed = settings.body_timeout
-        else:
-            self._deadline = math.inf
-            return
-        self._deadline = self._context.loop.time() + allowed
+            return LINGER_S
+        if self._blocked:
+            return settings.body_timeout
+        if self._state is HEAD:
+            return settings.head_timeout if self._seen else IDLE_S
+        return settings.body_timeout if self._state is BODY and not self._held else math.inf
 
     def _update_reading(self) -> None:
         """Read only what can be used soon: backpressure for bodies and for requests sent ahead."""
@@ -399,4 +397,4 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-        self._set_deadline()
+        self._deadline = None

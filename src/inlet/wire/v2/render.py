@@ -88,6 +88,8 @@ def health_route(settings: Mapping[str, Any]) -> str:
 
 def _status(endpoint: Endpoint, url: str, sight: Sight) -> dict[str, Any]:
     message = _MESSAGES[endpoint.state]
+    if endpoint.note:
+        message = f"{message}; trying again: {endpoint.note}"
     if sight.detail and endpoint.state in (State.PENDING, State.INITIALIZING, State.UPDATING):
         message = f"{message}: {sight.detail}"
     stopped = endpoint.state in (State.PAUSED, State.SCALED_TO_ZERO)
