@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from inlet.backends.local.site import subtree_name
 from tests.backends.worlds import WITHIN_S, LocalWorld
 
 
@@ -41,6 +42,7 @@ def assert_clean(home: Path) -> None:
     left = [str(path.relative_to(home)) for path in sorted((home / "replicas").rglob("*"))]
     assert left == ["replicas/lock"]
     assert processes_of(home) == []
+    assert list(Path("/sys/fs/cgroup").rglob(subtree_name(home))) == []
 
 
 @pytest.fixture

@@ -97,7 +97,10 @@ class LocalBackend:
             self._notify = NotifySocket(site.notify, self._hear)
             self._notify.open()
             self._adopt(site)
-            await asyncio.to_thread(self._sweep, site, tuple(self._replicas()))
+            adopted = tuple(self._replicas())
+            await asyncio.to_thread(self._sweep, site, adopted)
+            known = {group for replica in adopted for group in replica.groups}
+            site.spawn(cgroups.remove_all(site.rung.strays(known)))
             await asyncio.gather(*(replica.probed.wait() for replica in self._replicas()))
         except BaseException:  # whatever it was: the next attempt must not find the home locked by this one
             await self.stop(keep_replicas=True)
@@ -240,10 +243,8 @@ class LocalBackend:
                 self._supervisors[record.id].adopt()
 
     def _sweep(self, site: Site, adopted: tuple[Replica, ...]) -> None:
-        """Whatever carries our marks and was not adopted: processes, groups, folders, sockets. Blocks."""
+        """Whatever carries our marks and was not adopted: processes, folders, sockets, old logs. Blocks."""
         kill_processes_except(site.notify, {replica.id for replica in adopted})
-        for group in site.rung.strays({group for replica in adopted for group in replica.groups}):
-            cgroups.remove(group)
         for path in (self._home / "replicas").iterdir():
             if path.is_dir() and path.name not in self._supervisors:
                 shutil.rmtree(path, ignore_errors=True)

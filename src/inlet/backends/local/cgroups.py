@@ -7,14 +7,17 @@ file system; a group can be removed once no process is in it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _PERIOD_US = 100_000
+_REMOVAL_ROUNDS = 100
+_REMOVAL_PAUSE_S = 0.05
 _V1_UNLIMITED = 2**60  # version 1 says "no limit" with a number near 2**63
 
 
@@ -154,6 +157,16 @@ def remove(group: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+async def remove_all(groups: Iterable[Path]) -> None:
+    """Remove all of them, with patience: a killed process takes a moment, and an empty group tells nobody."""
+    left = list(groups)
+    for _ in range(_REMOVAL_ROUNDS):
+        left = [group for group in left if not remove(group)]
+        if not left:
+            return
+        await asyncio.sleep(_REMOVAL_PAUSE_S)
 
 
 def ceilings(found: Mapping[str, Place]) -> tuple[float, float]:

@@ -30,8 +30,6 @@ from inlet.backends.local.strays import kill_processes_of
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica
 
 _STARTING_PHASES = {"downloading": Phase.DOWNLOADING, "pulling": Phase.PULLING}
-_LEFTOVER_ROUNDS = 100
-_LEFTOVER_PAUSE_S = 0.05
 
 
 class Replica:
@@ -288,14 +286,7 @@ class Replica:
         await asyncio.to_thread(Path(self._record.socket).unlink, missing_ok=True)
         if leftovers:
             await asyncio.to_thread(kill_processes_of, self._site.notify, {self.id})
-        groups = [Path(group) for group in self._record.groups]
-        for _ in range(
-            _LEFTOVER_ROUNDS
-        ):  # a killed process takes a moment, and its group tells nobody when it is empty
-            groups = [group for group in groups if not cgroups.remove(group)]
-            if not groups:
-                break
-            await asyncio.sleep(_LEFTOVER_PAUSE_S)
+        await cgroups.remove_all(Path(group) for group in self._record.groups)
         await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)
         with contextlib.suppress(OSError):  # still in use, unless the whole set was removed
             self._folder.path.parent.rmdir()
