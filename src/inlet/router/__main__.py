@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import resource
 import signal
 import socket
@@ -44,6 +45,7 @@ def main() -> None:
         sys.stderr.write(f"router: {error}\n")
         sys.exit(EX_CONFIG)
     _raise_file_limit()
+    _calm_collector()
     uvloop.run(_serve(settings, listening))
 
 
@@ -58,6 +60,13 @@ def _raise_file_limit() -> None:
     """Two descriptors per request in flight: take what the system allows without asking."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _calm_collector() -> None:
+    """What is loaded now stays: do not look through it again and again. Requests leave next to no cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:

@@ -1,21 +1,24 @@
 """Who is asking: a bearer token, looked up by its hash among those of the route table.
 
 Called by `forward.py` for an endpoint and by `local.py` for the metrics. Control checks its own callers. Must never
-log or keep a token in clear beyond the small cache of hashes.
+log or keep a token in clear beyond the small caches here.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from functools import lru_cache
 
-from inlet.core.access import Grant, hash_token, may_infer
+from inlet.core.access import Grant, Token, hash_token, may_infer
 from inlet.core.errors import Forbidden, Unauthenticated
 from inlet.core.routes import Route
 from inlet.core.spec import Visibility
 from inlet.router.table import Index
 
 _MAX_TOKEN = 512  # so that the cache of hashes stays small, whatever callers send
+
+_MAX_PASSES = 4096
 
 
 @lru_cache(maxsize=2048)
@@ -30,19 +33,33 @@ def _hash(authorization: bytes) -> str | None:
 
 def grants_of(index: Index, authorization: bytes | None) -> tuple[Grant, ...] | None:
     """What the caller may do; None without a live token."""
+    token = _token_of(index, authorization)
+    return None if token is None else token.grants
+
+
+def _token_of(index: Index, authorization: bytes | None) -> Token | None:
     if authorization is None or len(authorization) > _MAX_TOKEN:
         return None
     key = _hash(authorization)
     token = None if key is None else index.tokens.get(key)
-    return token.grants if token is not None and token.live(time.time()) else None
+    return token if token is not None and token.live(time.time()) else None
 
 
 def authorise(index: Index, route: Route, authorization: bytes | None) -> None:
-    """Pass when the caller may use this endpoint; else `Unauthenticated` or `Forbidden`."""
+    """Pass when the caller may use this endpoint; else `Unauthenticated` or `Forbidden`.
+
+    Who passed once passes again with the same table, as long as the token lives, without a second look.
+    """
+    if time.time() < index.passes.get((authorization, route.endpoint_id), 0.0):
+        return
     if route.visibility is Visibility.PUBLIC:
         return
-    grants = grants_of(index, authorization)
-    if grants is None:
+    token = _token_of(index, authorization)
+    if token is None:
         raise Unauthenticated("a live token is needed: send it as 'Authorization: Bearer …'")
-    if not may_infer(grants, route.visibility, route.namespace, route.name):
+    if not may_infer(token.grants, route.visibility, route.namespace, route.name):
         raise Forbidden(f"this token lacks the permission infer on {route.namespace}/{route.name}")
+    if len(index.passes) < _MAX_PASSES:
+        index.passes[authorization, route.endpoint_id] = (
+            math.inf if token.expires_at is None else token.expires_at
+        )

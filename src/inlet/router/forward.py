@@ -248,10 +248,11 @@ class Exchange:
         assert destination is not None  # noqa: S101 - it was sent somewhere
         if head.draining and self._peer is not None:
             self._peer.drain()
-        if done:
-            self._release()
-        self._kept.drop()
         self._status = head.status
+        if done:
+            self._end(head.status)
+        else:
+            self._kept.drop()
         length_field = b""
         if head.length is not None and head.status != 204:
             length_field = framing(head.length)
@@ -273,25 +274,27 @@ class Exchange:
             + body
         )
         if done:
-            self._end(head.status)
             client.finished(keep_alive=keep_alive)
 
     def more(self, body: bytes, *, done: bool) -> None:
         """More of the answer's body."""
         if done:
-            self._release()
+            self._end(self._status)
         if self._chunked_in:
             body = chunk(body) + LAST_CHUNK if done else chunk(body)
         if body:
             self._client.send(body)
         if done:
-            self._end(self._status)
             self._client.finished(keep_alive=self._keep_alive and self._client.keep_alive)
 
     def lost(self, reason: str, *, untouched: bool) -> None:
         """The upstream's connection ended before its answer did."""
-        self._failed_peer = self._peer
-        self._release()
+        peer = self._failed_peer = self._peer
+        self._connection = None
+        if peer is not None:
+            peer.outstanding -= 1
+        if self._ticket is not None:
+            self._ticket.returned()
         route = self._destination.route if self._destination else None
         if self._status:
             self._end(self._status)
@@ -312,14 +315,6 @@ class Exchange:
 
     # -- the end
 
-    def _release(self) -> None:
-        """No upstream has the request any more."""
-        if self._connection is not None and self._peer is not None:
-            self._connection = None
-            self._peer.outstanding -= 1
-        if self._ticket is not None:
-            self._ticket.returned()
-
     def _fail(self, error: InletError) -> None:
         self._task = None  # it is the task itself that fails: there is nothing to cancel
         self._end(error.status)
@@ -334,6 +329,8 @@ class Exchange:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self._task = None
-        self._release()
+        if self._connection is not None and self._peer is not None:
+            self._connection = None
+            self._peer.outstanding -= 1
         if self._ticket is not None:
             self._ticket.close(status, self._context.loop.time() - self._started)

@@ -69,7 +69,8 @@ class Ticket:
 
     def sent(self) -> None:
         """It is with a replica."""
-        self._end_wait()
+        if self._waiting_since is not None:
+            self._end_wait()
         if self._counted:
             self._in_flight = True
             self.load.in_flight += 1
@@ -85,17 +86,19 @@ class Ticket:
         if self._closed:
             return
         self._closed = True
-        self._end_wait()
-        self.returned()
-        self.load.pending -= 1
-        self.load.stats.note(status, seconds)
+        if self._waiting_since is not None:
+            self._end_wait()
+        load = self.load
+        if self._in_flight:
+            load.in_flight -= 1
+        load.pending -= 1
+        load.stats.note(status, seconds)
         if self._counted:
-            self.load.last_request_at = time.time()
+            load.last_request_at = time.time()
 
     def _end_wait(self) -> None:
-        if self._waiting_since is not None:
-            self._waiting_since = None
-            self.load.waiting -= 1
+        self._waiting_since = None
+        self.load.waiting -= 1
 
 
 class Gate:

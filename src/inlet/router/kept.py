@@ -8,11 +8,12 @@ MAX_KEPT = 64 * 1024
 class KeptBody:
     """Pieces of a body in the order they came. `complete`: all of it came; `whole`: all that came is still here."""
 
-    __slots__ = ("_pieces", "complete", "size", "whole")
+    __slots__ = ("_pieces", "complete", "full", "size", "whole")
 
     def __init__(self, *, complete: bool) -> None:
         self._pieces: list[bytes] = []
         self.size = 0
+        self.full = False  # no more should be kept
         self.complete = complete
         self.whole = True
 
@@ -22,6 +23,7 @@ class KeptBody:
         if self.whole and data:
             self._pieces.append(data)
             self.size += len(data)
+            self.full = self.size > MAX_KEPT
 
     def joined(self) -> bytes:
         """All that is kept."""
@@ -31,9 +33,4 @@ class KeptBody:
         """Forget it: it is on its way and will not be sent again."""
         self._pieces = []
         self.size = 0
-        self.whole = False
-
-    @property
-    def full(self) -> bool:
-        """Whether no more should be kept."""
-        return self.size > MAX_KEPT
+        self.full = self.whole = False

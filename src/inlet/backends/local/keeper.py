@@ -9,7 +9,7 @@ In the replica's folder it writes `keeper.json` (who it is, before the replica e
 ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
 """
 # pathlib takes longer to import than all the rest here.
-# ruff: noqa: PTH103, PTH105, PTH118, PTH123, PTH208
+# ruff: noqa: PTH105, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -50,19 +50,10 @@ class Plan:
         enter: list[str], events: str | None,
         data_limit: int | None, watched_memory: int | None, cpus: list[int],
     ) -> None:  # fmt: skip
-        self.replica_id = replica_id
-        self.folder = folder
-        self.command = command
-        self.env = env
-        self.notify = notify
-        self.log = log
-        self.log_bytes = log_bytes
-        self.grace = grace
-        self.enter = enter
-        self.events = events
-        self.data_limit = data_limit
-        self.watched_memory = watched_memory
-        self.cpus = cpus
+        self.replica_id, self.folder, self.command, self.env = replica_id, folder, command, env
+        self.notify, self.log, self.log_bytes, self.grace = notify, log, log_bytes, grace
+        self.enter, self.events = enter, events
+        self.data_limit, self.watched_memory, self.cpus = data_limit, watched_memory, cpus
 
 
 class Process:
@@ -259,9 +250,7 @@ class Keeper:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
-        work = os.path.join(self._plan.folder, "work")
-        os.makedirs(work, exist_ok=True)
-        os.chdir(work)
+        os.chdir(os.path.join(self._plan.folder, "work"))
         os.execvpe(self._plan.command[0], self._plan.command, self._plan.env)  # noqa: S606
 
     def _round(self, wake: int) -> None:

@@ -4,6 +4,7 @@
     replicas/SET/REPLICA/replica.json    written before the replica's keeper is started
     replicas/SET/REPLICA/keeper.json     written by the keeper: process id and identity
     replicas/SET/REPLICA/stop            how many seconds a drain may take
+    replicas/SET/REPLICA/work            where the replica runs
     replicas/SET/REPLICA/exit.json       written by the keeper as its last act
     logs/ENDPOINT/REPLICA.log[.1]        output
 
@@ -129,7 +130,7 @@ class ReplicaFolder:
         self.path = path
 
     def create(self, record: ReplicaRecord) -> None:
-        self.path.mkdir(parents=True)
+        (self.path / "work").mkdir(parents=True)
         write_whole(self.path / "replica.json", _REPLICA.dump_json(record))
 
     def record(self) -> ReplicaRecord | None:
