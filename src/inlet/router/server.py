@@ -277,17 +277,14 @@ class ClientConnection(asyncio.Protocol):
         self._decoder = Chunked() if head.chunked else Length(head.length) if head.length else None
         self._deadline = None
         exchange = self._exchange = Exchange(context, self, head)
+        self._state = BUSY if self._decoder is None else BODY
         try:
             if head.length is not None and head.length > context.settings.max_body_bytes:
                 raise self._too_large()
             exchange.open()
         except InletError as error:
             self.fail(error)
-            return
-        if self._decoder is None:
-            self._state = BUSY
-        else:
-            self._state = BODY
+        if self._state is BODY:
             rest = self._buffer[self._start :]
             self._buffer, self._start = b"", 0
             if head.expects_continue and not rest:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import signal
 import sys
 import time
@@ -287,7 +286,7 @@ class Replica:
         if leftovers:
             await asyncio.to_thread(kill_processes_of, self._site.notify, {self.id})
         await cgroups.remove_all(Path(group) for group in self._record.groups)
-        await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)
+        await asyncio.to_thread(self._folder.clear)
         with contextlib.suppress(OSError):  # still in use, unless the whole set was removed
             self._folder.path.parent.rmdir()
 
