@@ -38,10 +38,16 @@ def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` a folder that only this user can enter; `Refused` if somebody else owns it already."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make `path` a folder that only this user can enter; `Refused` if that cannot be, or somebody else owns it."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be made a folder ({error.strerror}): choose another INLET_HOME"
+        ) from error
     found = path.stat()
-    if found.st_uid != os.geteuid():
+    # A link that somebody else placed (in /tmp, say) could later be turned elsewhere.
+    if {found.st_uid, path.lstat().st_uid} != {os.geteuid()}:
         raise Refused(f"{path} belongs to another user: choose another INLET_HOME")
     if found.st_mode & 0o077:
         path.chmod(0o700)

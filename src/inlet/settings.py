@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ PREFIX = "INLET_"
 LONGEST_RUN_DIR = 60  # bytes; leaves room for the longest name of a socket
 
 
-def _setting(default: Any, help_: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": help_, "secret": secret}, repr=not secret)
+def _setting(
+    default: Any, help_: str, *, secret: bool = False, choices: Sequence[str] = (), most: float = math.inf
+) -> Any:
+    metadata = {"help": help_, "secret": secret, "choices": choices, "most": most}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Settings:
 
     home: Path = _setting(Path("~/.inlet"), "Folder of all state: database, key, replicas, logs, downloads.")
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 opens it to the network.")
-    port: int = _setting(8080, "Port to listen on.")
+    port: int = _setting(8080, "Port to listen on.", most=65535)
     public_url: str = _setting(
         "", "Base of `status.url`, e.g. https://ml.example.com; default http://HOST:PORT."
     )
@@ -61,8 +65,12 @@ class Settings:
     max_pending: int = _setting(1024, "Requests per endpoint in flight and waiting before 429 is answered.")
     head_timeout: float = _setting(15.0, "Seconds a client may take to send a request's head.")
     body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
-    log_level: str = _setting("info", "debug, info, warning or error.")
-    log_format: str = _setting("auto", "json, console, or auto (console on a terminal).")
+    log_level: str = _setting(
+        "info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting(
+        "auto", "json, console, or auto (console on a terminal).", choices=("json", "console", "auto")
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -72,7 +80,7 @@ class Settings:
         for item in fields(cls):
             name = PREFIX + item.name.upper()
             if name in source:
-                values[item.name] = _parse(name, source[name], type(item.default))
+                values[item.name] = _parse(name, source[name], item)
         settings = cls(**values)
         object.__setattr__(settings, "home", settings.home.expanduser().absolute())
         return settings
@@ -80,10 +88,13 @@ class Settings:
     @property
     def url(self) -> str:
         """The public origin, without a trailing slash."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
+        return self.public_url.rstrip("/") or self.near_url
+
+    @property
+    def near_url(self) -> str:
+        """The origin for callers on this machine, whatever the public one is."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://{host}:{self.port}"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def run_dir(self) -> Path:
@@ -115,15 +126,24 @@ class Settings:
         return tuple(p.expanduser().resolve() for p in listed)
 
 
-def _parse(name: str, text: str, kind: type) -> Any:
-    try:
-        if kind is bool:
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[
-                text.strip().lower()
-            ]
-        if kind in (int, float):
-            return kind(text)
-        return Path(text) if issubclass(kind, Path) else text
-    except (KeyError, ValueError) as error:
-        expected = {bool: "1 or 0", int: "a whole number", float: "a number of seconds"}[kind]
-        raise Invalid(f"{text!r} is not {expected}", field=name) from error
+def _parse(name: str, text: str, item: Field[Any]) -> Any:
+    kind, choices, most = type(item.default), item.metadata["choices"], item.metadata["most"]
+    if kind is bool:
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+        if text.strip().lower() not in words:
+            raise Invalid(f"{text!r} is not 1 or 0", field=name)
+        return words[text.strip().lower()]
+    if kind in (int, float):
+        expected = ("a whole number" if kind is int else "a number of seconds") + (
+            ", 0 or more" if most == math.inf else f" from 0 to {most}"
+        )
+        try:
+            number = kind(text)
+        except ValueError:
+            raise Invalid(f"{text!r} is not {expected}", field=name) from None
+        if not (0 <= number <= most and math.isfinite(number)):
+            raise Invalid(f"{text!r} is not {expected}", field=name)
+        return number
+    if choices and text.lower() not in choices:
+        raise Invalid(f"{text!r} is not one of {', '.join(choices)}", field=name)
+    return Path(text) if issubclass(kind, Path) else text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from inlet.backends.base import ReplicaSet
 from inlet.backends.fake import CRASHING, MISCONFIGURED, NEVER_READY, FakeBackend, Fault
 from inlet.control.launch import Launcher
 from inlet.control.link import RoutePublisher
@@ -20,6 +21,7 @@ from inlet.core import intents
 from inlet.core.endpoint import Endpoint, Person, Source, State
 from inlet.core.errors import Refused, Unavailable
 from inlet.core.routes import Signal, Signals
+from inlet.core.seen import SeenReplicaSet
 from inlet.core.spec import Model
 from inlet.core.step import Policy
 from inlet.store.base import Event
@@ -309,3 +311,107 @@ async def test_one_that_never_becomes_ready_is_given_up_in_time(site: Site) -> N
         failed = await site.until(State.FAILED)
         assert failed.failure is not None
         assert "Not ready within 600 s" in failed.failure.message
+
+
+async def test_a_set_that_drains_is_told_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    remove = site.backend.remove
+
+    async def counted(replica_set_id: str, *, grace: float) -> None:
+        told.append(replica_set_id)
+        await remove(replica_set_id, grace=grace)
+
+    monkeypatch.setattr(site.backend, "remove", counted)
+    async with site.running():
+        await site.add()
+        await site.until(State.RUNNING, ticks=5)
+        await site.change(lambda e: intents.pause(e, person=PERSON, now=site.clock()))
+        await site.until(State.PAUSED)
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert told == ["e-r1"]
+
+
+async def test_a_refusal_while_running_is_not_asked_again_at_once_and_ends_with_its_cause(site: Site) -> None:
+    applied: list[int] = []
+    apply = site.backend.apply
+
+    async def counted(replica_set: ReplicaSet) -> None:
+        applied.append(replica_set.n)
+        await apply(replica_set)
+
+    async with site.running():
+        await site.add()
+        await site.until(State.RUNNING, ticks=5)
+        site.backend.apply = counted  # type: ignore[method-assign]
+        site.backend.faults = {Fault.REFUSING}
+        await site.change(
+            lambda e: intents.update(e, make_spec("good-1", 2, 2), person=PERSON, now=site.clock())
+        )
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert applied == [2]
+        assert await site.table() == [("running", 1)]
+        site.backend.faults = set()
+        site.later = 60.0
+        site.loop.wake()
+        await site.until_true("two", lambda: len(site.backend._sets["e-r1"].replicas) == 2, ticks=5)
+        # A refusal that no longer holds must not be taken for the reason of a later loss.
+        for replica in tuple(site.backend._sets["e-r1"].replicas):
+            site.backend.crash(replica)
+        await site.until(State.INITIALIZING)
+        await site.until(State.RUNNING, ticks=5)
+
+
+async def test_what_cannot_be_forgotten_holds_up_no_other_endpoint(site: Site) -> None:
+    async def broken(_endpoint_id: str) -> None:
+        raise PermissionError("not yours")
+
+    forget, site.backend.forget = site.backend.forget, broken  # type: ignore[method-assign]
+    async with site.running():
+        await site.add()
+        await site.until(State.RUNNING, ticks=5)
+        await site.change(lambda e: intents.delete(e, person=PERSON, now=site.clock()))
+        await site.until_true("nothing left", lambda: not site.backend._sets, ticks=5)
+        await site.until_true("routers know", lambda: not site.publisher._table.routes)  # type: ignore[union-attr]
+        assert [e.state for e in await site.store.all_endpoints()] == [State.DELETING]
+        site.backend.forget = forget  # type: ignore[method-assign]
+        site.loop.wake()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert await site.store.all_endpoints() == []
+
+
+async def test_an_observation_from_before_an_action_ended_is_not_judged_by(site: Site) -> None:
+    """Else a set that was being made is missed, and the endpoint counts as gone while it still runs something."""
+    applying, go_on = asyncio.Event(), asyncio.Event()
+    apply, observe = site.backend.apply, site.backend.observe
+
+    async def slow(replica_set: ReplicaSet) -> None:
+        applying.set()
+        await go_on.wait()
+        await apply(replica_set)
+
+    async def before(*_: object) -> Sequence[SeenReplicaSet]:
+        seen = await observe()
+        if applying.is_set() and not go_on.is_set():
+            go_on.set()
+            for _ in range(20):  # the platform is slow to answer, and the action ends meanwhile
+                await asyncio.sleep(0)
+        return seen
+
+    site.backend.apply, site.backend.observe = slow, before  # type: ignore[method-assign, assignment]
+    forgotten: list[bool] = []
+    forget = site.backend.forget
+
+    async def noted(endpoint_id: str) -> None:
+        forgotten.append(bool(site.backend._sets))
+        await forget(endpoint_id)
+
+    site.backend.forget = noted  # type: ignore[method-assign]
+    async with site.running():
+        await site.add()
+        await applying.wait()
+        await site.change(lambda e: intents.delete(e, person=PERSON, now=site.clock()))
+        await site.until_true("forgotten", lambda: forgotten, ticks=8)
+        assert forgotten == [False]

@@ -72,6 +72,8 @@ seen["after_update"] = similarities(endpoint)
 
 endpoint.pause()
 note(endpoint)
+while replicas():  # until the last one has drained: a request before that is simply answered
+    time.sleep(0.1)
 try:
     similarities(endpoint)
 except HfHubHTTPError as error:
@@ -83,7 +85,7 @@ endpoint.resume(running_ok=True)
 
 endpoint.scale_to_zero()
 note(endpoint)
-while replicas():  # until the last one has drained: a request before that is simply answered
+while replicas():
     time.sleep(0.1)
 started = time.monotonic()
 seen["after_sleep"] = similarities(endpoint)

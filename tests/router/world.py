@@ -192,6 +192,8 @@ class Link:
     def __init__(self, path: Path) -> None:
         self.reports: list[Signals] = []
         self.refusing = False  # answer 503 to everything
+        self.garbage = b""
+        self.polls = 0  # that were answered
         self._table: RouteTable | None = None
         self._changed = asyncio.Event()
         self._server = Server(path, self._behave)
@@ -209,10 +211,19 @@ class Link:
 
     def publish(self, routes: tuple[Route, ...], tokens: tuple[Token, ...]) -> str:
         self._count += 1
+        self.garbage = b""
         self._table = RouteTable(f"{id(self)}-{self._count}", routes, tokens)
+        self._wake()
+        return self._table.version
+
+    def publish_garbage(self, garbage: bytes) -> None:
+        """Answer every poll with this, until a table is published."""
+        self.garbage = garbage
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        return self._table.version
 
     def signals(self, endpoint_id: str) -> list[Signal]:
         return [
@@ -232,9 +243,10 @@ class Link:
             await visit.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         else:
             after = parse_qs(url.query).get("after", [None])[0]
-            while self._table is None or self._table.version == after:
+            while not self.garbage and (self._table is None or self._table.version == after):
                 await self._changed.wait()
-            await visit.answer(link.dump_table(self._table))
+            self.polls += 1
+            await visit.answer(self.garbage or link.dump_table(self._table))
 
 
 # -- clients

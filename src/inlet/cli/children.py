@@ -40,6 +40,11 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether it said that no restart helps."""
+        return self._process is not None and self._process.returncode == EX_CONFIG
+
     async def keep_running(self) -> None:
         """Until `stop`; `Refused` with the child's own words when it says that no restart helps."""
         back_off = FIRST_BACK_OFF_S

@@ -23,9 +23,10 @@ from rich.console import Console
 from inlet import __version__, process
 from inlet.cli import sample
 from inlet.cli.children import Child
+from inlet.cli.errors import report
 from inlet.control.bootstrap import ensure_namespace, first_token, preset_token, refresh_context
 from inlet.control.vault import Vault
-from inlet.core.errors import Refused, Unavailable
+from inlet.core.errors import InletError, Refused, Unavailable
 from inlet.settings import Settings
 from inlet.store.sql import SqlStore, database_url
 from inlet.wire import link
@@ -33,6 +34,7 @@ from inlet.wire import link
 START_WITHIN_S = 60.0
 BIND_WITHIN_S = 3.0  # the router of a parent that was killed needs a moment to let go of the port
 READY_RETRY_S = 0.05
+ASK_WITHIN_S = 10.0  # control may be just starting when Ctrl-C comes
 
 
 def run(*, host: str | None, port: int | None, with_sample: bool) -> None:
@@ -109,9 +111,12 @@ class _Parent:
                 await self._stop()
                 for task in kept:
                     task.cancel()
-        except* Refused as errors:
+        except ExceptionGroup as group:
             await self._stop()
-            raise errors.exceptions[0] from None
+            ours = group.subgroup(InletError)
+            if ours is None:
+                raise
+            raise ours.exceptions[0] from None
         finally:
             self._listener.close()
 
@@ -123,7 +128,8 @@ class _Parent:
         store = SqlStore(database_url(settings))
         await store.open()
         try:
-            await ensure_namespace(store, settings, time.time())
+            first = await ensure_namespace(store, settings, time.time())
+            self._settings = replace(self._settings, namespace=first)
             return await first_token(store, settings, time.time), await refresh_context(
                 store, settings, time.time
             )
@@ -150,13 +156,18 @@ class _Parent:
             await self._until_ready()
         self._console.print(f"[green]✔[/green] ready after {time.monotonic() - started:.1f} s")
         if self._with_sample:
-            shown = fresh or self._settings.token or "$INLET_TOKEN"
-            await sample.show(self._settings, token=own, shown_token=shown, console=self._console)
+            try:
+                await sample.show(
+                    self._settings, token=own, shown_token=fresh or "$INLET_TOKEN", console=self._console
+                )
+            except InletError as error:  # everything else runs all the same
+                self._console.print("[yellow]the sample endpoint does not answer[/yellow]")
+                report(error)
         self._console.print("\nCtrl-C stops everything; the next start finds it as it was.")
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + START_WITHIN_S
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._settings.port}") as client:
+        async with httpx.AsyncClient(base_url=self._settings.near_url) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     if (await client.get("/readyz", timeout=2.0)).status_code == 200:
@@ -175,13 +186,15 @@ class _Parent:
         self._console.print("stopped")
 
     async def _ask_control_to_stop_replicas(self) -> bool:
+        deadline = time.monotonic() + ASK_WITHIN_S
         transport = httpx.AsyncHTTPTransport(uds=str(self._settings.link_socket))
         async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
-            try:
-                await client.post(link.STOP_PATH)
-            except httpx.HTTPError:
-                return False  # control is not there to be asked; its replicas stay for the next start
-        return True
+            while not self._control.hopeless and time.monotonic() < deadline:
+                with contextlib.suppress(httpx.HTTPError):
+                    await client.post(link.STOP_PATH)
+                    return True
+                await asyncio.sleep(READY_RETRY_S)  # it is just starting, or being restarted
+        return False  # control is not there to be asked; its replicas stay for the next start
 
 
 def _short(path: Path) -> str:

@@ -71,7 +71,8 @@ def _listen(path: Path) -> socket.socket:
 async def _main(settings: Settings) -> None:
     store = SqlStore(database_url(settings))
     await store.open()
-    await ensure_namespace(store, settings, time.time())
+    first_namespace = await ensure_namespace(store, settings, time.time())
+    await store.all_endpoints()  # a record that this version cannot read is a refusal to start
     vault = Vault.load(settings.home, settings.secret_key)
     backend = LocalBackend(
         home=settings.home,
@@ -90,7 +91,7 @@ async def _main(settings: Settings) -> None:
         store=store,
         backend=backend,
         launcher=Launcher(
-            vault=vault, server_token=os.environ.get("HF_TOKEN"), first_namespace=settings.namespace
+            vault=vault, server_token=os.environ.get("HF_TOKEN"), first_namespace=first_namespace
         ),
         board=board,
         publisher=publisher,

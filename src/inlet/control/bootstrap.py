@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from inlet.core.errors import Invalid
 from inlet.core.routes import RESERVED_SEGMENTS
 from inlet.settings import Settings
 from inlet.store.base import Store
+from inlet.wire.v2.documents import NAME_PATTERN
 
 FIRST_TOKEN_NAME = "first admin token"  # noqa: S105 (a name, not a value)
 CONTEXT_TOKEN_NAME = "command line on this machine"  # noqa: S105
@@ -34,12 +36,20 @@ def preset_token(settings: Settings) -> Token | None:
     )
 
 
-async def ensure_namespace(store: Store, settings: Settings, now: float) -> None:
-    """Make the first namespace, once."""
+async def ensure_namespace(store: Store, settings: Settings, now: float) -> str:
+    """Make the first namespace, once; answers the first, which the setting does not change any more."""
+    known = await store.list_namespaces()
+    if known:
+        return known[0]
+    if re.fullmatch(NAME_PATTERN, settings.namespace) is None:
+        raise Invalid(
+            f"{settings.namespace!r} is not a name of 1 to 32 lower-case letters, digits and '-'",
+            field="INLET_NAMESPACE",
+        )
     if settings.namespace in RESERVED_SEGMENTS:
         raise Invalid(f"{settings.namespace!r} is a reserved word: choose another", field="INLET_NAMESPACE")
-    if not await store.list_namespaces():
-        await store.add_namespace(settings.namespace, now)
+    await store.add_namespace(settings.namespace, now)
+    return settings.namespace
 
 
 async def first_token(store: Store, settings: Settings, clock: Callable[[], float]) -> str | None:

@@ -5,6 +5,7 @@ Called by the reconciler just before `apply`. What it returns holds secrets in c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from inlet.backends.base import Launch, ReplicaSet
@@ -14,6 +15,9 @@ from inlet.core.endpoint import Endpoint, Revision, replica_set_id
 from inlet.core.errors import Refused
 from inlet.core.spec import Model
 
+# Variables that decide which server a download talks to, and so who gets to see its token.
+_REDIRECTS = re.compile(r"HF_ENDPOINT|\w+_PROXY|SSL_CERT_\w+|\w+_CA_BUNDLE", re.IGNORECASE)
+
 
 class Launcher:
     """Builds replica sets. `server_token` is the server's own Hub token, lent to the first namespace only."""
@@ -22,11 +26,17 @@ class Launcher:
         self._vault, self._server_token, self._first_namespace = vault, server_token, first_namespace
 
     def hub_token(self, endpoint: Endpoint, model: Model) -> str | None:
-        """The token for a download of this model: the endpoint's own `HF_TOKEN`, else the server's; None for none."""
+        """The token for our own questions about this model: the endpoint's own `HF_TOKEN`, else the server's, or None."""
         sealed = model.secrets.get("HF_TOKEN")
         own = model.env.get("HF_TOKEN") if sealed is None else self._vault.open(sealed)
         lent = self._server_token if endpoint.namespace == self._first_namespace else None
         return own or lent
+
+    def _replica_token(self, endpoint: Endpoint, model: Model) -> str | None:
+        """The same for a replica, whose variables are the endpoint's: ours is not lent where they lead it elsewhere."""
+        token = self.hub_token(endpoint, model)
+        redirected = any(_REDIRECTS.fullmatch(name) for name in (*model.env, *model.secrets))
+        return None if redirected and token == self._server_token else token
 
     def replica_set(
         self, endpoint: Endpoint, revision: Revision, n: int, catalogue: Sequence[Instance]
@@ -41,7 +51,7 @@ class Launcher:
             raise Refused(f"there is no instance {wanted} here any more: choose another")
         model = revision.workload.model
         env = {**model.env, **{name: self._vault.open(sealed) for name, sealed in model.secrets.items()}}
-        token = self.hub_token(endpoint, model)
+        token = self._replica_token(endpoint, model)
         if token is not None and not source.local:
             env["HF_TOKEN"] = token
         return ReplicaSet(

@@ -25,6 +25,8 @@ class LoadBoard:
 
     def record(self, signals: Signals, now: float) -> bool:
         """Take one router's report; True when a request waits somewhere, so the loop should look at once."""
+        for router in [id_ for id_, (at, _) in self._reports.items() if now - at >= SILENT_AFTER_S]:
+            del self._reports[router]  # each start of a router has an id of its own
         self._reports[signals.router_id] = (now, {s.endpoint_id: s for s in signals.endpoints})
         for signal in signals.endpoints:
             if signal.last_request_at is not None:

@@ -21,7 +21,7 @@ from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
 from inlet.core.access import Token
 from inlet.core.endpoint import Cause, Endpoint, Failure, Revision, Source, State, replica_set_id
-from inlet.core.errors import Refused, Unavailable
+from inlet.core.errors import BackendUnavailable, InletError, Refused, Unavailable
 from inlet.core.routes import Route, RouteTable, Upstream
 from inlet.core.seen import SeenReplicaSet
 from inlet.core.step import Action, Apply, LookUp, Outcome, Policy, Remove, Seen, step
@@ -48,6 +48,7 @@ class _Memory:
     retry: float = FIRST_RETRY_S
     not_before: float = 0.0  # after a call failed, when the next one may be made
     note: str | None = None  # why the last call failed
+    attempt: tuple[int, float] = (0, 0.0)  # revision and `starting_since` that the three above are about
 
 
 class Reconciler:
@@ -89,8 +90,8 @@ class Reconciler:
                 self._woken.clear()
                 try:
                     sleep, retry = max(0.0, await self._pass(tasks) - self._clock()), FIRST_RETRY_S
-                except Unavailable as error:
-                    # The database or the platform is away: no step is taken, and traffic goes on.
+                except InletError as error:
+                    # The database or the platform is away, or refuses: no step is taken, and traffic goes on.
                     log.warning("pass_failed", error=str(error))
                     sleep, retry = retry, min(2 * retry, LAST_RETRY_S)
                     self._woken.clear()
@@ -100,6 +101,8 @@ class Reconciler:
 
     async def _pass(self, tasks: asyncio.TaskGroup) -> float:
         """Everything once; answers when time alone will make a difference next."""
+        # What is being acted on may change while it is looked at; the end of the action wakes the pass that judges it.
+        acting = {id_ for id_, m in self._memory.items() if m.acting is not None and not m.acting.done()}
         # Observed first: a set without a record is then truly a stray, for a record is written before its sets exist.
         sets = tuple(await self._backend.observe())
         endpoints = await self._store.all_endpoints()
@@ -107,7 +110,7 @@ class Reconciler:
         current: list[Endpoint] = []
         pending: list[tuple[Endpoint, Outcome]] = []
         for endpoint in endpoints:
-            outcome = await self._step(endpoint, sets)
+            outcome = None if endpoint.id in acting else await self._step_alone(endpoint, sets)
             current.append(endpoint if outcome is None else outcome.endpoint)
             if outcome is not None:
                 pending.append((outcome.endpoint, outcome))
@@ -120,13 +123,26 @@ class Reconciler:
         for stray in (s for s in sets if s.endpoint_id not in known):
             log.warning("stray_removed", replica_set=stray.id)
             await self._backend.remove(stray.id, grace=self._policy.grace)
-        return next_at
+        return min((next_at, *(m.not_before for m in self._memory.values() if m.not_before > self._clock())))
+
+    async def _step_alone(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Outcome | None:
+        """`_step`; what goes wrong with one endpoint is left to the next pass, and holds up no other endpoint."""
+        try:
+            return await self._step(endpoint, sets)
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, BackendUnavailable):
+                raise  # the database: no endpoint can go on
+            log.exception("step_broke", endpoint=endpoint.id)
+            return None
 
     async def _step(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Outcome | None:
-        """Step and commit one endpoint; None when somebody else went on, or while it is being acted on."""
-        memory = self._memory.setdefault(endpoint.id, _Memory())
-        if memory.acting is not None and not memory.acting.done():
-            return None
+        """Step and commit one endpoint; None when somebody else went on."""
+        memory = self._remembered(endpoint)
+        attempt = (endpoint.target.number, endpoint.starting_since)
+        if (
+            memory.attempt != attempt
+        ):  # somebody tries something else: no pause of the last attempt holds it up
+            memory.attempt, memory.retry, memory.not_before, memory.note = attempt, FIRST_RETRY_S, 0.0, None
         now = self._clock()
         own = tuple(s for s in sets if s.endpoint_id == endpoint.id)
         lookup = memory.lookup if memory.lookup_of == endpoint.target.number else None
@@ -134,9 +150,8 @@ class Reconciler:
         outcome = step(endpoint, Seen(own, lookup, memory.refused, memory.note), load, now, self._policy)
         after = outcome.endpoint
         if after.state is State.GONE:
-            await self._backend.forget(
-                endpoint.id
-            )  # before the record goes, so that a kill in between repeats it
+            # Before the record goes, so that a kill in between repeats it.
+            await self._backend.forget(endpoint.id)
         if after != endpoint:
             if await self._store.commit(after, _events(endpoint, outcome, now)) is None:
                 self.wake()
@@ -174,7 +189,7 @@ class Reconciler:
             await work
             memory.retry, memory.note = FIRST_RETRY_S, None
             self.wake()
-        except Unavailable as error:
+        except (Unavailable, Refused) as error:
             log.warning("call_failed", endpoint=endpoint.id, error=str(error), retry_in=memory.retry)
             self._back_off(memory, str(error))
         except Exception:
@@ -183,22 +198,25 @@ class Reconciler:
             self._back_off(memory, "a mistake in Inlet itself, see control's log")
 
     async def _act(self, endpoint: Endpoint, actions: Sequence[Apply | Remove], memory: _Memory) -> None:
+        """All of them; a refusal is remembered for the next step, and raised at the end so that it is not repeated at once."""
+        refusal: Refused | None = None
         for action in actions:
             if isinstance(action, Remove):
                 await self._backend.remove(action.replica_set_id, grace=action.grace)
-            else:
-                await self._apply(endpoint, action, memory)
-
-    async def _apply(self, endpoint: Endpoint, action: Apply, memory: _Memory) -> None:
-        try:
-            catalogue = await self._backend.catalogue()
-            await self._backend.apply(
-                self._launcher.replica_set(endpoint, action.revision, action.n, catalogue)
-            )
-        except Refused as error:
+                continue
             set_id = replica_set_id(endpoint, action.revision)
-            log.warning("refused", endpoint=endpoint.id, replica_set=set_id, error=str(error))
-            memory.refused = {**memory.refused, set_id: str(error)}
+            try:
+                await self._apply(endpoint, action)
+                memory.refused.pop(set_id, None)
+            except Refused as error:
+                memory.refused[set_id] = str(error)
+                refusal = error
+        if refusal is not None:
+            raise refusal
+
+    async def _apply(self, endpoint: Endpoint, action: Apply) -> None:
+        catalogue = await self._backend.catalogue()
+        await self._backend.apply(self._launcher.replica_set(endpoint, action.revision, action.n, catalogue))
 
     async def _look_up(self, endpoint: Endpoint, revision: Revision, memory: _Memory) -> None:
         model = revision.workload.model
@@ -210,11 +228,14 @@ class Reconciler:
             found = Failure(Cause.CONFIGURATION, str(error))
         memory.lookup, memory.lookup_of = found, revision.number
 
+    def _remembered(self, endpoint: Endpoint) -> _Memory:
+        return self._memory.setdefault(endpoint.id, _Memory())
+
     def _back_off(self, memory: _Memory, note: str) -> None:
+        """Say why, and make no call before the pause is over; the next pass says when that is."""
         memory.note = note
         self.wake()
         memory.not_before = self._clock() + memory.retry
-        asyncio.get_running_loop().call_later(memory.retry, self.wake)
         memory.retry = min(2 * memory.retry, LAST_RETRY_S)
 
     # Telling the routers
@@ -231,7 +252,7 @@ class Reconciler:
         )
 
     def _route(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Route:
-        routed = self._memory[endpoint.id].routed
+        routed = self._remembered(endpoint).routed
         return Route(
             endpoint_id=endpoint.id,
             namespace=endpoint.namespace,

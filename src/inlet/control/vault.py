@@ -48,7 +48,7 @@ class Vault:
                     raise Refused(_lost(f"{key_file.name} is missing", home))
                 home.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write_new(key_file, Fernet.generate_key())
-            texts, source = [key_file.read_text().strip()], key_file.name
+            texts, source = [_read(key_file)], key_file.name
         vault = cls(_fernet(texts, source), check)
         if check.exists() and not vault._opens(check.read_bytes()):
             raise Refused(_lost(f"{source} holds another key", home))
@@ -76,6 +76,15 @@ class Vault:
             return self._fernet.decrypt(sealed) == _CHECK_TEXT
         except InvalidToken:
             return False
+
+
+def _read(key_file: Path) -> str:
+    try:
+        return key_file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise Refused(
+            f"{key_file} cannot be read ({error.strerror}): it holds the key to stored secrets"
+        ) from error
 
 
 def _fernet(texts: list[str], source: str) -> MultiFernet:

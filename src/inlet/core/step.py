@@ -251,7 +251,8 @@ def _overdue(endpoint: Endpoint, seen: Seen, now: float, policy: Policy) -> Fail
     if endpoint.target.source is None:
         return Failure(
             Cause.RUNTIME,
-            f"Not ready within {policy.startup_timeout:.0f} s; nothing could be learned about the model",
+            f"Not ready within {policy.startup_timeout:.0f} s; "
+            + (seen.note or "nothing could be learned about the model"),
         )
     last = f"; last seen: {replicas[-1].phase} {replicas[-1].detail}".rstrip() if replicas else ""
     return Failure(Cause.RUNTIME, f"Not ready within {policy.startup_timeout:.0f} s{last}")
@@ -314,8 +315,17 @@ def _actions(
     for set_id, (revision, n) in wanted.items():
         if set_id not in there or there[set_id].n != n:
             actions.append(Apply(revision, n))
-    actions += [Remove(s.id, policy.grace) for s in seen.sets if s.id not in wanted]
+    actions += [Remove(s.id, policy.grace) for s in seen.sets if s.id not in wanted and not _leaving(s)]
     return tuple(actions)
+
+
+def _leaving(found: SeenReplicaSet) -> bool:
+    """Whether it was told to go and is on its way; an empty one that is still there is told again."""
+    return (
+        found.n == 0
+        and bool(found.replicas)
+        and all(r.phase in (Phase.TERMINATING, Phase.STOPPED) for r in found.replicas)
+    )
 
 
 def _look_again_at(endpoint: Endpoint, load: Load, now: float, policy: Policy) -> float | None:

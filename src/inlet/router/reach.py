@@ -29,15 +29,16 @@ async def await_destination(context: Context, head: RequestHead, until: float) -
     """Where the request goes, once there is a table to tell; `until` is on the loop's clock."""
     with context.gate.anteroom():
         while True:
+            # Asked before each wait: the first table may have come between the request's head and this task.
+            found = routing.find(context.table.index, head, context.settings.base_domain)
+            if found is not None:
+                return found
             left = until - context.loop.time()
             if left <= 0:
                 raise NotServing(
                     "this router has no route table: control is away", state=None, retry_after=CONTROL_RETRY_S
                 )
             await context.table.changed(None, left)
-            found = routing.find(context.table.index, head, context.settings.base_domain)
-            if found is not None:
-                return found
 
 
 def choose(context: Context, destination: Destination, avoided: Peer | None) -> Peer | None:

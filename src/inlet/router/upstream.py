@@ -177,6 +177,8 @@ class UpstreamConnection(asyncio.Protocol):
             if end < 4:
                 if len(data) > MAX_ANSWER_HEAD:
                     raise BadAnswer("its head is too large")
+                if data.count(b"\n") != data.count(b"\r\n"):
+                    raise BadAnswer("a line of its head ends without CR LF")
                 self._buffer = data
                 return
             if end > MAX_ANSWER_HEAD:

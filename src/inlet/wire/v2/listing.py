@@ -154,7 +154,7 @@ def _read_cursor(query: Query) -> tuple[str, _Key]:
         if side not in ("after", "before") or sort_by != query.sort_by:
             raise ValueError
         return side, (kind(value), str(id_))
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         raise Invalid(
             "is not a cursor of a list with this sortBy; start again without it", field="cursor"
         ) from None
