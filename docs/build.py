@@ -1,4 +1,4 @@
-"""Draws the generated parts of docs/ from the code: the lifecycle from its table, the settings from their fields.
+"""Draws the generated parts of docs/ from the code: lifecycle, settings, command line, API routes, tasks.
 
 `python docs/build.py` writes them, `python docs/build.py --check` fails if a page is not what the code says; the test
 suite runs the check. A generated part stands between two marker lines; the rest of a page is written by hand.
@@ -6,14 +6,28 @@ suite runs the check. A generated part stands between two marker lines; the rest
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from inlet.core.lifecycle import TABLE, Intent
 from inlet.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
+COMMON = ("--output", "--namespace", "--url", "--token")
+"""Options that nearly every command has: explained once."""
+
+_HEADS = {
+    "SEQUENCE": "a `…ForSequenceClassification`",
+    "TOKEN": "a `…ForTokenClassification`",
+    "HIDDEN": "an encoder; a head on it is not used",
+}
+_VERBS = ("get", "post", "put", "patch", "delete")
 
 
 def lifecycle() -> str:
@@ -33,17 +47,181 @@ def lifecycle() -> str:
 
 def settings() -> str:
     """Every setting with its default and its help."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for item in fields(Settings):
-        default = f"`{item.default}`" if str(item.default) else "–"
-        lines.append(f"| `{PREFIX}{item.name.upper()}` | {default} | {item.metadata['help']} |")
-    return "\n".join(lines)
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for item in fields(Settings):
+            default = f"`{item.default}`" if str(item.default) else "–"
+            yield f"`{PREFIX}{item.name.upper()}`", default, item.metadata["help"]
+
+    return _table(("variable", "default", "meaning"), rows())
 
 
-PARTS = {
-    DOCS / "design" / "lifecycle.md": ("lifecycle", lifecycle),
-    DOCS / "reference" / "settings.md": ("settings", settings),
-}
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, as it is typed, with its click object."""
+    import typer.main
+
+    from inlet.cli.app import app
+
+    def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+        children: Mapping[str, Any] = getattr(command, "commands", {})
+        if not children:
+            yield path, command
+        for name, child in children.items():
+            yield from walk(f"{path} {name}", child)
+
+    yield from walk("inlet", typer.main.get_command(app))
+
+
+def cli() -> str:
+    """Every command with its arguments, options and examples."""
+    listed = list(commands())
+    parts = [
+        _table(("command", ""), ((f"[`{path}`](#{_anchor(path)})", _first_line(c)) for path, c in listed))
+    ]
+    common = {
+        name: parameter
+        for _, command in listed
+        for parameter in command.params
+        for name in COMMON
+        if name in parameter.opts
+    }
+    parts += ["## Common options", _parameters(common[name] for name in COMMON)]
+    parts += [_command(path, command) for path, command in listed]
+    return "\n\n".join(parts)
+
+
+def _command(path: str, command: Any) -> str:
+    text, _, examples = str(command.help).partition("\b")
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    own = [p for p in command.params if p not in arguments and not set(COMMON) & set(p.opts)]
+    common = [name for name in COMMON if any(name in p.opts for p in command.params)]
+    usage = " ".join([path, *(str(p.metavar) for p in arguments), *(["[OPTIONS]"] if own or common else [])])
+    parts = [f"## {path}", _prose(text), f"    {usage}"]
+    if arguments or own:
+        parts.append(_parameters([*arguments, *own]))
+    if common:
+        links = ", ".join(f"`{name}`" for name in common)
+        parts.append(f"Also: {links} ([common options](#common-options)).")
+    lines = [line.strip() for line in examples.splitlines() if line.strip() and "Example" not in line]
+    if lines:
+        parts.append("```sh\n" + "\n".join(lines) + "\n```")
+    return "\n\n".join(parts)
+
+
+def _parameters(parameters: Iterable[Any]) -> str:
+    def rows() -> Iterator[tuple[str, str]]:
+        for p in parameters:
+            if p.param_type_name == "argument":
+                yield f"`{p.metavar}`", _prose(p.help)
+                continue
+            spellings = [*sorted(p.opts, key=len, reverse=True), *p.secondary_opts]
+            takes = f" {p.metavar}" if p.metavar else ""
+            if isinstance(p.default, Enum):
+                takes = " " + "|".join(str(member.value) for member in type(p.default))
+            yield ", ".join(f"`{name}{takes}`" for name in spellings).replace("|", "\\|"), _explained(p)
+
+    return _table(("", "meaning"), rows())
+
+
+def _explained(parameter: Any) -> str:
+    text = _prose(parameter.help)
+    default = parameter.default
+    if isinstance(default, Enum):
+        text += f" Default `{default.value}`."
+    elif isinstance(default, bool) and parameter.secondary_opts:
+        text += f" Default `{(parameter.opts if default else parameter.secondary_opts)[0]}`."
+    elif isinstance(default, list | tuple) and default:
+        text += f" Default `{' '.join(map(str, default))}`."
+    elif default is not None and not isinstance(default, bool | list | tuple):
+        text += f" Default `{default}`."
+    if parameter.envvar:
+        text += f" From `{parameter.envvar}` if that is set."
+    return text
+
+
+def openapi() -> dict[str, Any]:
+    """The document that a server answers at /openapi.json."""
+    from inlet.backends.fake import FakeBackend
+    from inlet.control.app import build_app
+    from inlet.control.openapi import document
+    from inlet.control.vault import Vault
+    from inlet.store.memory import MemoryStore
+
+    with tempfile.TemporaryDirectory() as home:
+        given = Settings(home=Path(home))
+        app = build_app(
+            store=MemoryStore(),
+            backend=FakeBackend(),
+            vault=Vault.load(Path(home), ""),
+            settings=given,
+            wake=lambda _: None,
+            clock=lambda: 0.0,
+        )
+        return document(app, version="", url=given.url)
+
+
+def routes() -> str:
+    """Every route of the control API, by subject."""
+    by_subject: dict[str, list[tuple[str, str, str]]] = {}
+    for path, operations in openapi()["paths"].items():
+        for verb in _VERBS:
+            if verb not in operations:
+                continue
+            operation = operations[verb]
+            what = str(operation.get("description") or operation["summary"]).split("\n")[0]
+            query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+            subject = operation["tags"][0] + ("" if operation.get("security") else " (no token needed)")
+            by_subject.setdefault(subject, []).append(
+                (
+                    f"`{verb.upper()} {path}`",
+                    what.rstrip(".") + ".",
+                    ", ".join(f"`{name}`" for name in query),
+                )
+            )
+    return "\n\n".join(
+        f"### {subject[0].upper()}{subject[1:]}\n\n" + _table(("route", "", "query"), rows)
+        for subject, rows in by_subject.items()
+    )
+
+
+def tasks() -> str:
+    """Every task that a replica serves, with its parameters."""
+    from inlet.runtime.tasks import TASKS
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for name, kind in TASKS.items():
+            made: Any = kind.make
+            yield f"`{name}`", _HEADS[kind.head.name], ", ".join(f"`{p}`" for p in sorted(made.parameters))
+
+    return _table(("task", "the model is", "parameters"), rows())
+
+
+PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
+    (DOCS / "design" / "lifecycle.md", "lifecycle", lifecycle),
+    (DOCS / "reference" / "settings.md", "settings", settings),
+    (DOCS / "reference" / "cli.md", "commands", cli),
+    (DOCS / "reference" / "api.md", "routes", routes),
+    (DOCS / "reference" / "serving.md", "tasks", tasks),
+)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
+
+
+def _first_line(command: Any) -> str:
+    return _prose(str(command.help).split("\n\n")[0])
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown: paragraphs kept, line breaks within them not, angle brackets and pipes escaped."""
+    paragraphs = (" ".join(part.split()) for part in str(text).strip().split("\n\n"))
+    return re.sub(r"(?<!\\)\|", "\\|", "\n\n".join(part for part in paragraphs if part))
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 
 
 def build(page: str, name: str, part: str) -> str:
@@ -56,7 +234,7 @@ def build(page: str, name: str, part: str) -> str:
 def main() -> int:
     """0, or 1 when `--check` finds a page that is out of date."""
     stale = []
-    for path, (name, draw) in PARTS.items():
+    for path, name, draw in PARTS:
         old = path.read_text()
         new = build(old, name, draw())
         if new != old:

@@ -127,7 +127,9 @@ class Settings:
 
 
 def _parse(name: str, text: str, item: Field[Any]) -> Any:
-    kind, choices, most = type(item.default), item.metadata["choices"], item.metadata["most"]
+    default: Any = item.default
+    kind: type = type(default)
+    choices, most = item.metadata["choices"], item.metadata["most"]
     if kind is bool:
         words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
         if text.strip().lower() not in words:

@@ -19,7 +19,7 @@ from inlet.control.reconciler import Reconciler
 from inlet.control.vault import Vault
 from inlet.core import intents
 from inlet.core.endpoint import Endpoint, Person, Source, State
-from inlet.core.errors import Refused, Unavailable
+from inlet.core.errors import Refused, Unavailable, WrongState
 from inlet.core.routes import Signal, Signals
 from inlet.core.seen import SeenReplicaSet
 from inlet.core.spec import Model
@@ -415,3 +415,28 @@ async def test_an_observation_from_before_an_action_ended_is_not_judged_by(site:
         await site.change(lambda e: intents.delete(e, person=PERSON, now=site.clock()))
         await site.until_true("forgotten", lambda: forgotten, ticks=8)
         assert forgotten == [False]
+
+
+async def test_a_cause_that_was_mended_elsewhere_needs_no_change_of_the_endpoint(site: Site) -> None:
+    """Conditions accepted on the Hub, a folder put in its place: nothing of the endpoint itself is wrong."""
+    async with site.running():
+        site.lookup_errors = [Refused("good-1 is gated on the Hub: accept its conditions there")]
+        await site.add()
+        failed = await site.until(State.FAILED)
+        with pytest.raises(WrongState, match=r"must be updated.*paused and then resumed.*gated"):
+            intents.resume(failed, person=PERSON, now=site.clock())
+        await site.change(lambda e: intents.pause(e, person=PERSON, now=site.clock()))
+        await site.change(lambda e: intents.resume(e, person=PERSON, now=site.clock()))
+        await site.until(State.RUNNING, ticks=5)
+
+
+async def test_an_endpoint_that_waited_in_vain_says_for_what(site: Site) -> None:
+    async with site.running():
+        site.lookup_errors = [Unavailable("the Hub could not be asked about good-1")] * 2
+        await site.add()
+        await site.until_true("asked once", lambda: len(site.lookups) == 1)
+        site.later = 601.0
+        site.loop.wake()
+        failed = await site.until(State.FAILED)
+        assert failed.failure is not None
+        assert failed.failure.message == "Not ready within 600 s; the Hub could not be asked about good-1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -70,3 +71,40 @@ def test_deploy_from_the_command_line_without_typing_a_token(home: Path, sample_
         listed = subprocess.run([INLET, "endpoint", "list", "--output", "json"], env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
         assert '"mini"' in listed.stdout
         assert TOKEN not in listed.stdout
+
+
+def test_ctrl_c_that_comes_before_control_is_up_stops_adopted_replicas_too(
+    home: Path, sample_model: Path
+) -> None:
+    with installation(home) as inlet:
+        inlet.create("mini", str(sample_model))
+        wait_for("a replica", inlet.replicas)
+        inlet.kill_parent()
+        wait_for("only the replica", lambda: len(inlet.processes()) < 3 and inlet.replicas())
+        printed = len(inlet.output())
+        env = {**os.environ, "INLET_HOME": str(home), "INLET_TOKEN": TOKEN, "INLET_DRAIN_SECONDS": "10"}
+        with subprocess.Popen(
+            [INLET, "up", "--port", str(inlet.port)], env=env, stdout=subprocess.PIPE
+        ) as again:
+            assert again.stdout is not None
+            again.stdout.readline()  # the greeting: from here on Ctrl-C is heard
+            again.send_signal(signal.SIGINT)
+            assert again.wait(40) == 0
+        assert len(inlet.output()) == printed
+        wait_for("nothing left", lambda: inlet.processes() == [], within=5)
+
+
+def test_a_sample_that_fails_is_said_and_ends_nothing(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "nope"}')
+    env = {"INLET_MODELS": str(tmp_path)}
+    with installation(home, env=env) as inlet:
+        inlet.create("sample", str(tmp_path))
+        inlet.wait_for_state("sample", "failed")
+        assert inlet.stop() == 0
+        again = Installation(home, env=env, args=("--sample",))
+        again.port = inlet.port
+        again.start()
+        inlet.parent = again.parent
+        wait_for("Ctrl-C line", lambda: "the sample endpoint does not answer" in again.output())
+        assert "set model.task" in again.output()
+        assert again.is_ready()

@@ -97,6 +97,7 @@ BROKEN = [
     b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nok",
     b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
@@ -133,7 +134,9 @@ async def test_nonsense_from_a_replica_is_502_and_ends_its_connection(raw: bytes
 
 async def test_bytes_after_an_answer_are_dropped_with_the_connection():
     async def behave(asked: Asked, visit: Visit) -> None:
-        await visit.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")
+        await visit.write(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
+        )
 
     async with world() as here:
         replica = await here.replica(behave=behave)
@@ -156,7 +159,11 @@ async def test_an_unasked_answer_on_an_idle_connection_ends_it():
 
 
 @pytest.mark.parametrize(
-    "beginning", [b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+    "beginning",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ],
 )
 async def test_an_answer_that_breaks_in_the_middle_breaks_for_the_client_too(beginning: bytes):
     async def behave(asked: Asked, visit: Visit) -> None:
@@ -272,7 +279,7 @@ async def test_connections_to_a_replica_that_left_the_table_are_closed():
         await here.publish(route(replica.upstream()))
         await here.ask(request(body=b"x"))
         await here.publish(route())
-        await until(lambda: replica.visits[0].gone.is_set())
+        await until(replica.visits[0].gone.is_set)
 
 
 async def test_the_less_loaded_of_two_is_chosen():
@@ -326,8 +333,10 @@ async def test_a_client_that_leaves_closes_the_replicas_connection(how: str, whe
         async with here.raw() as client:
             await client.send(request(body=b"x"))
             await started.wait()
-            {"close": client.writer.close, "abort": client.abort, "half-close": client.writer.write_eof}[how]()
-            await until(lambda: replica.visits[0].gone.is_set())
+            {"close": client.writer.close, "abort": client.abort, "half-close": client.writer.write_eof}[
+                how
+            ]()
+            await until(replica.visits[0].gone.is_set)
         await until(lambda: here.load().pending == 0)
         assert here.load().in_flight == 0
         assert list(here.load().stats.codes) == ([499] if when == "before" else [200])
@@ -340,7 +349,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body():
         async with here.raw() as client:
             await client.send(request(extra=b"content-length: 100000\r\n") + b"x" * 1000)
             await until(lambda: replica.asked)
-        await until(lambda: replica.visits[0].gone.is_set())
+        await until(replica.visits[0].gone.is_set)
         await until(lambda: not here.router._connections.open)
         assert here.load().pending == 0
 

@@ -126,7 +126,10 @@ async def test_chunked_request_that_comes_whole_goes_on_with_its_length():
     async with world() as here:
         replica = await here.replica()
         await here.publish(route(replica.upstream()))
-        data = request(extra=b"Transfer-Encoding: chunked\r\n") + b"3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n"
+        data = (
+            request(extra=b"Transfer-Encoding: chunked\r\n")
+            + b"3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n"
+        )
         answer = await here.ask(data)
         assert answer.body == b"abcde"
         assert replica.asked[0].values("content-length") == ["5"]
@@ -138,7 +141,7 @@ async def test_a_body_is_streamed_on_before_it_is_complete():
 
     async def behave(asked: Asked, visit: Visit) -> None:
         async for piece in visit.pieces():
-            got.append(piece)
+            got.append(piece)  # noqa: PERF401 - each is looked at as it comes
         await visit.answer(b"".join(got))
 
     async with world() as here:
@@ -251,9 +254,7 @@ async def test_expect_continue_is_answered_by_the_router():
             assert (await client.answer("POST")).body == b"abc"
             assert not replica.asked[0].values("expect")
         async with here.raw() as client:
-            await client.send(
-                request(secret=None, extra=b"Content-Length: 3\r\nExpect: 100-continue\r\n")
-            )
+            await client.send(request(secret=None, extra=b"Content-Length: 3\r\nExpect: 100-continue\r\n"))
             assert (await client.answer("POST")).status == 401
             assert await client.closed() == b""
 
@@ -383,7 +384,9 @@ async def test_a_large_answer_is_not_held_in_memory_when_the_client_reads_slowly
         async with here.raw() as client:
             client.writer.transport.pause_reading()
             await client.send(request(body=b"x"))
-            await until(lambda: here.router._connections.open and next(iter(here.router._connections.open))._blocked)
+            await until(
+                lambda: here.router._connections.open and next(iter(here.router._connections.open))._blocked
+            )
             connection = next(iter(here.router._connections.open))
             assert connection._transport.get_write_buffer_size() < 1_000_000
             client.writer.transport.resume_reading()
@@ -424,7 +427,9 @@ async def test_an_answer_that_comes_before_the_body_is_complete():
             assert (await client.answer("POST")).status == 413
             client.writer.write(b"x" * 500_000)
             await client.closed()
-        async with here.raw() as client:  # little is left of the body: it is skipped, and the connection stays
+        async with (
+            here.raw() as client
+        ):  # little is left of the body: it is skipped, and the connection stays
             await client.send(request(extra=b"content-length: 6\r\n") + b"abc")
             assert (await client.answer("POST")).status == 413
             await client.send(b"def" + request("/nobody/knows", body=b"x"))

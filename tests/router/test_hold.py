@@ -10,7 +10,14 @@ from inlet.core.spec import Visibility
 from inlet.router.signals import Reporter
 from tests.router.world import READER, Asked, Visit, request, route, until, world
 
-NOT_READY = [State.SCALED_TO_ZERO, State.PENDING, State.INITIALIZING, State.UPDATING, State.UPDATE_FAILED, State.RUNNING]
+NOT_READY = [
+    State.SCALED_TO_ZERO,
+    State.PENDING,
+    State.INITIALIZING,
+    State.UPDATING,
+    State.UPDATE_FAILED,
+    State.RUNNING,
+]
 
 
 @pytest.mark.parametrize("state", NOT_READY)
@@ -176,8 +183,12 @@ async def test_a_held_body_is_kept_up_to_a_bound_and_then_not_read():
         replica = await here.replica(behave=behave)
         await here.publish(route(state=State.INITIALIZING))
         async with here.raw() as client:
-            sending = asyncio.create_task(client.send(request(extra=b"content-length: %d\r\n" % size) + b"x" * size))
-            await until(lambda: here.router._connections.open and next(iter(here.router._connections.open))._paused)
+            sending = asyncio.create_task(
+                client.send(request(extra=b"content-length: %d\r\n" % size) + b"x" * size)
+            )
+            await until(
+                lambda: here.router._connections.open and next(iter(here.router._connections.open))._paused
+            )
             connection = next(iter(here.router._connections.open))
             assert connection._exchange._kept.size < 400_000  # 64 KiB and one read of the event loop
             await here.publish(route(replica.upstream()))
@@ -195,6 +206,7 @@ async def test_more_than_the_bound_is_refused_with_429():
             await until(lambda: here.load() and here.load().waiting == 2)
             answer = await here.ask(request(body=b"x"))
             assert (answer.status, answer.values("retry-after")) == (429, ["1"])
+            assert (answer.json()["state"], answer.json()["retry_after"]) == ("initializing", 1.0)
             assert (await here.ask(request("/default/other", body=b"x"))).status == 200
             await here.publish(route(replica.upstream()))
             for client in (one, two):
@@ -264,7 +276,16 @@ async def test_a_token_that_expires_or_is_revoked_stops_working():
 
 
 @pytest.mark.parametrize(
-    "value", [b"Basic inlet_caller", b"Bearer", b"Bearer ", b"inlet_caller", b"Bearer x y", b"Bearer \xff", b"Bearer " + b"x" * 9000]
+    "value",
+    [
+        b"Basic inlet_caller",
+        b"Bearer",
+        b"Bearer ",
+        b"inlet_caller",
+        b"Bearer x y",
+        b"Bearer \xff",
+        b"Bearer " + b"x" * 9000,
+    ],
 )
 async def test_odd_authorizations_are_no_token(value: bytes):
     async with world() as here:
@@ -333,7 +354,9 @@ async def test_garbage_on_the_link_keeps_the_last_table():
 
 async def test_control_is_proxied_with_the_token_and_without_the_sandbox():
     async def behave(asked: Asked, visit: Visit) -> None:
-        await visit.answer(await visit.body() or b"control", extra=b"content-security-policy: default-src 'self'\r\n")
+        await visit.answer(
+            await visit.body() or b"control", extra=b"content-security-policy: default-src 'self'\r\n"
+        )
 
     async with world() as here:
         here.control.behave = behave
@@ -378,7 +401,8 @@ async def test_metrics_are_for_those_who_may_read():
     async with world() as here:
         replica = await here.replica()
         await here.publish(
-            route(replica.upstream()), route(replica.upstream(), name="hid", namespace="theirs", visibility=Visibility.PUBLIC)
+            route(replica.upstream()),
+            route(replica.upstream(), name="hid", namespace="theirs", visibility=Visibility.PUBLIC),
         )
         for target in ("/default/mini", "/theirs/hid", "/nobody/knows"):
             await here.ask(request(target, body=b"x"))

@@ -62,7 +62,8 @@ def resume(endpoint: Endpoint, *, person: Person, now: float) -> Endpoint:
     if endpoint.state is State.FAILED:
         if endpoint.failure is not None and endpoint.failure.cause is Cause.CONFIGURATION:
             raise WrongState(
-                "Endpoint failed because of its configuration and must be updated, not resumed: "
+                "Endpoint failed because of its configuration and must be updated, not resumed "
+                "(or, if the cause was mended elsewhere, paused and then resumed): "
                 + endpoint.failure.message
             )
         retry = replace(endpoint.target, number=endpoint.target.number + 1, created_at=now)

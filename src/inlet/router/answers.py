@@ -10,7 +10,7 @@ import math
 
 import orjson
 
-from inlet.core.errors import InletError, TooMany, Unauthenticated
+from inlet.core.errors import InletError, Unauthenticated
 from inlet.router.errors import BadMessage, NotServing
 from inlet.router.head import METHODS
 from inlet.router.rewrite import reason
@@ -53,10 +53,8 @@ def render_error(error: InletError, *, id_: bytes, keep_alive: bool, modern: boo
     extra = b""
     if isinstance(error, NotServing):
         content |= {"state": error.state, "retry_after": error.retry_after}
-    if isinstance(error, TooMany):
-        content |= {"retry_after": error.retry_after}
-    if isinstance(error, NotServing | TooMany) and error.retry_after is not None:
-        extra = b"retry-after: %d\r\n" % math.ceil(error.retry_after)
+        if error.retry_after is not None:
+            extra = b"retry-after: %d\r\n" % math.ceil(error.retry_after)
     elif isinstance(error, Unauthenticated):
         extra = b"www-authenticate: Bearer\r\n"
     elif isinstance(error, BadMessage) and error.status == 405:

@@ -1,9 +1,9 @@
 """Errors that only the router raises; like all others they become answers in `answers.py`.
 
 InletError
-├── BadMessage      4xx/5xx  the client's bytes are not a request that we accept; the connection ends
-└── NotServing      400/503  the endpoint's state does not allow an answer; `state` says which
-    └── BadGateway  502      a replica was asked and did not answer as HTTP demands
+├── BadMessage      4xx, 505     the client's bytes are not a request that we accept; the connection ends
+└── NotServing      400/429/503  the endpoint's state or load does not allow an answer; `state` says which
+    └── BadGateway  502          a replica was asked and did not answer as HTTP demands
 """
 
 from __future__ import annotations

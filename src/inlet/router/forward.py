@@ -237,7 +237,7 @@ class Exchange:
             data += b"\r\n"
         if kept.full:
             kept.drop()
-        self._client.hold_back(False)
+            self._client.hold_back(False)
         connection.begin(self, head.method, data, complete=kept.complete)
 
     # -- from the upstream's side
@@ -301,6 +301,7 @@ class Exchange:
             self._client.cut()
         elif untouched and self._kept.whole and not self._repeated:
             self._repeated = True
+            self._client.hold_back(False)
             if self._ticket is not None:
                 self._ticket.load.stats.repeated += 1
             self._spawn(None)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from inlet.core.endpoint import State
-from inlet.core.errors import Invalid, TooMany
+from inlet.core.errors import Invalid
 from inlet.core.routes import Route
 from inlet.router.errors import NotServing
 from inlet.router.head import RequestHead
@@ -113,15 +113,15 @@ class Gate:
         self._without_table = 0  # requests in the anteroom
 
     def enter(self, route: Route, *, counted: bool) -> Ticket:
-        """Admit one request; `TooMany` when the endpoint has its fill."""
+        """Admit one request; `NotServing` (429) when the endpoint has its fill."""
         load = self.loads.get(route.endpoint_id)
         if load is None:
             load = self.loads[route.endpoint_id] = Load(route.endpoint_id, route.namespace, route.name)
         if load.pending >= self._max_pending:
-            raise TooMany(
-                f"{route.namespace}/{route.name} has {load.pending} requests in hand already; try again later",
-                retry_after=OVERLOAD_RETRY_S,
+            what = (
+                f"{route.namespace}/{route.name} has {load.pending} requests in hand already; try again later"
             )
+            raise NotServing(what, state=route.state.value, retry_after=OVERLOAD_RETRY_S, status=429)
         load.pending += 1
         if counted:
             load.requests += 1
@@ -130,9 +130,10 @@ class Gate:
 
     @contextmanager
     def anteroom(self) -> Iterator[None]:
-        """For a request that waits for the first route table; `TooMany` when enough do."""
+        """For a request that waits for the first route table; `NotServing` (429) when enough do."""
         if self._without_table >= self._max_pending:
-            raise TooMany("this router has no route table yet; try again later", retry_after=OVERLOAD_RETRY_S)
+            what = "this router has no route table yet; try again later"
+            raise NotServing(what, state=None, retry_after=OVERLOAD_RETRY_S, status=429)
         self._without_table += 1
         try:
             yield

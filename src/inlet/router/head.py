@@ -40,6 +40,7 @@ from inlet.router.errors import BadMessage
 MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
 MAX_TARGET = 8 * 1024
+MAX_DIGITS = 19
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 Fields = list[tuple[bytes, bytes]]
@@ -113,6 +114,8 @@ def parse_head(raw: bytes) -> RequestHead:
     if len(words) != 3 or not words[1]:
         raise BadMessage(400, "the request line is not: method, target, HTTP/1.1, with single spaces between")
     method, target, version = words
+    if not (method.isalpha() and method.isupper()):
+        raise BadMessage(400, "not an HTTP request")
     if method not in METHODS:
         raise BadMessage(
             405, f"method not supported; use one of {', '.join(sorted(m.decode() for m in METHODS))}"
@@ -135,7 +138,8 @@ def parse_head(raw: bytes) -> RequestHead:
     _read_fields(head)
     if not head.target.startswith(b"/"):
         head.target = _from_absolute(head)
-    _check_target(head.target)
+    if len(head.target) > MAX_TARGET or not _PLAIN_TARGET.fullmatch(head.target):
+        _check_target(head.target)
     return head
 
 
@@ -152,7 +156,8 @@ def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:
         fresh = fresh[1:]  # the end of a line that was looked at
     if fresh.count(b"\n") != fresh.count(b"\r\n"):
         raise BadMessage(400, "a line of the head ends without CR LF")
-    if len(head) > MAX_TARGET + 32 and head.find(b"\r\n", skipped) < 0:
+    line_end = head.find(b"\r\n", skipped)
+    if (len(head) if line_end < 0 else line_end) > MAX_TARGET + 32:
         raise BadMessage(414, f"the target is longer than {MAX_TARGET} bytes")
     if len(head) >= MAX_HEAD:
         raise BadMessage(431, f"the head is larger than {MAX_HEAD} bytes")
@@ -174,7 +179,10 @@ def _read_fields(head: RequestHead) -> None:
             hosts += 1
             head.authority = value
         elif name == b"content-length":
-            head.length = int(value)  # httptools let only digits through, and only one such field
+            # httptools let only digits through, and only one such field; any number of leading zeros, though
+            if len(value) > MAX_DIGITS:
+                raise BadMessage(400, "Content-Length has too many digits")
+            head.length = int(value)
         elif name == b"authorization":
             if head.authorization is not None:
                 raise BadMessage(400, "more than one Authorization")
@@ -217,8 +225,6 @@ def _from_absolute(head: RequestHead) -> bytes:
 def _check_target(target: bytes) -> None:
     if len(target) > MAX_TARGET:
         raise BadMessage(414, f"the target is longer than {MAX_TARGET} bytes")
-    if _PLAIN_TARGET.fullmatch(target):
-        return
     if len(target.translate(None, _NOT_VISIBLE)) != len(target) or b"#" in target or b"\\" in target:
         raise BadMessage(400, "the target has characters that must be percent-encoded")
     if b"%" in target:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import httptools
 
 from inlet.router.body import Chunked, Decoder, Length, UntilClose
-from inlet.router.head import NAMES_NOTHING, Fields, tokens
+from inlet.router.head import MAX_DIGITS, NAMES_NOTHING, Fields, tokens
 
 MAX_ANSWER_HEAD = 64 * 1024
 MAX_ANSWER_FIELDS = 200
@@ -95,7 +95,7 @@ def parse_response(raw: bytes) -> ResponseHead:
             continue
         value = sent.rstrip(b" \t")
         if name == b"content-length":
-            if length is not None or not value.isdigit():
+            if length is not None or not value.isdigit() or len(value) > MAX_DIGITS:
                 raise BadAnswer("more than one Content-Length, or one that is not a number")
             length = int(value)
         elif name == b"transfer-encoding":

@@ -52,7 +52,9 @@ def request_head(
 
     `client` is the peer's address. A replica never gets the caller's token or cookies.
     """
-    dropped = _and_named(_TO_CONTROL if to_control else _TO_REPLICA, head.named)
+    dropped = _TO_CONTROL if to_control else _TO_REPLICA
+    if head.named and not head.named <= _NAMED_BY_MANY:
+        dropped |= head.named
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
     authority = head.authority or b"localhost"
     return (
@@ -63,7 +65,9 @@ def request_head(
 
 def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
     """Status line and fields for the client, without framing and without the empty line."""
-    dropped = _and_named(_FROM_SANDBOXED if sandboxed else _FROM_ANY, head.named)
+    dropped = _FROM_SANDBOXED if sandboxed else _FROM_ANY
+    if head.named and not head.named <= _NAMED_BY_MANY:
+        dropped |= head.named
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
     return b"HTTP/1.1 %d %b\r\n%b%bx-request-id: %b\r\n" % (
         head.status,
@@ -72,10 +76,6 @@ def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
         _SANDBOX if sandboxed else b"",
         id_,
     )
-
-
-def _and_named(dropped: frozenset[bytes], named: frozenset[bytes]) -> frozenset[bytes]:
-    return dropped if named <= _NAMED_BY_MANY else dropped | named
 
 
 def reason(status: int) -> bytes:

@@ -188,8 +188,9 @@ class UpstreamConnection(asyncio.Protocol):
                 break
             data = data[end:]
         self._reusable = head.keep_alive
-        self._decoder = decoder_for(head, self._method)
-        body, rest = (b"", data[end:]) if self._decoder.done else self._decoder.feed(data[end:])
+        decoder = self._decoder = decoder_for(head, self._method)
+        rest = data[end:]
+        body, rest = (b"", rest) if decoder.done else decoder.feed(rest)
         self._pass_on(receiver, head, body, rest)
 
     def _pass_on(self, receiver: Receiver, head: ResponseHead | None, body: bytes, rest: bytes) -> None:

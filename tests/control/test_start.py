@@ -1,0 +1,119 @@
+"""What a start refuses, with the setting or file that is wrong; and what the first start leaves."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inlet.control.bootstrap import ensure_namespace
+from inlet.control.launch import Launcher
+from inlet.control.vault import Vault
+from inlet.core.catalogue import CATALOGUE
+from inlet.core.endpoint import Source
+from inlet.core.errors import Invalid, Refused
+from inlet.process import private_folder
+from inlet.settings import Settings
+from inlet.store.memory import MemoryStore
+from tests.records import endpoint
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("INLET_PORT", "70000", "a whole number from 0 to 65535"),
+        ("INLET_PORT", "-1", "a whole number from 0 to 65535"),
+        ("INLET_PORT", "web", "a whole number from 0 to 65535"),
+        ("INLET_DRAIN_SECONDS", "nan", "a number of seconds, 0 or more"),
+        ("INLET_STARTUP_TIMEOUT", "inf", "a number of seconds, 0 or more"),
+        ("INLET_MAX_PENDING", "-5", "a whole number, 0 or more"),
+        ("INLET_STRICT_INSTANCES", "maybe", "1 or 0"),
+        ("INLET_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("INLET_LOG_FORMAT", "xml", "one of json, console, auto"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_it_takes(name: str, text: str, expected: str) -> None:
+    with pytest.raises(Invalid, match=f"^{name}: {re.escape(repr(text))} is not {expected}$"):
+        Settings.from_env({name: text})
+
+
+def test_settings_that_can_be() -> None:
+    read = Settings.from_env({"INLET_LOG_LEVEL": "DEBUG", "INLET_STRICT_INSTANCES": "Yes", "INLET_PORT": "0"})
+    assert (read.log_level, read.strict_instances, read.port) == ("DEBUG", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("10.0.0.5", "http://10.0.0.5:8080"),
+    ],
+)
+def test_the_address_for_callers_nearby(host: str, url: str) -> None:
+    assert Settings(host=host).url == url
+    far = Settings(host=host, public_url="https://ml.example.com/")
+    assert (far.url, far.near_url) == ("https://ml.example.com", url)
+
+
+@pytest.mark.parametrize("name", ["My Org", "a/b", "", "-", "api", "v2", "x" * 33])
+async def test_a_first_namespace_must_be_a_name(name: str) -> None:
+    store = MemoryStore()
+    await store.open()
+    with pytest.raises(Invalid, match="INLET_NAMESPACE"):
+        await ensure_namespace(store, Settings(namespace=name), 0.0)
+    assert await store.list_namespaces() == []
+
+
+async def test_the_first_namespace_stays_the_first_whatever_the_setting_says_later() -> None:
+    store = MemoryStore()
+    await store.open()
+    assert await ensure_namespace(store, Settings(namespace="acme"), 0.0) == "acme"
+    assert await ensure_namespace(store, Settings(namespace="other"), 1.0) == "acme"
+    assert await store.list_namespaces() == ["acme"]
+
+
+def test_a_folder_that_cannot_be_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match="choose another INLET_HOME"):
+        private_folder(tmp_path / "file")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    assert private_folder(link) == link
+    if os.geteuid() == 0:
+        os.chown(link, 12345, 12345, follow_symlinks=False)
+        with pytest.raises(Refused, match="belongs to another user"):
+            private_folder(link)
+
+
+def test_a_key_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_bytes(bytes(range(128, 172)))
+    with pytest.raises(Refused, match=r"secret.key is not a key"):
+        Vault.load(tmp_path)
+    (tmp_path / "secret.key").unlink()
+    (tmp_path / "secret.key").mkdir()
+    with pytest.raises(Refused, match=r"secret.key cannot be read \(Is a directory\)"):
+        Vault.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["HF_ENDPOINT", "https_proxy", "ALL_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"]
+)
+def test_the_servers_hub_token_goes_to_no_other_server_than_the_hub(tmp_path: Path, name: str) -> None:
+    """Whoever may write an endpoint must not learn it by leading the download to a server of their own."""
+    vault = Vault.load(tmp_path)
+    launcher = Launcher(vault=vault, server_token="server", first_namespace="default")
+    base = endpoint("e")
+    source = Source("org/model", local=False, commit="c" * 40, task="fill-mask")
+
+    def token(**model: object) -> str | None:
+        changed = replace(base.target.workload.model, **{"env": {}, "secrets": {}, **model})  # type: ignore[arg-type]
+        workload = replace(base.target.workload, model=changed)
+        revision = replace(base.target, source=source, workload=workload)
+        return launcher.replica_set(base, revision, 1, CATALOGUE).launch.env.get("HF_TOKEN")
+
+    assert token() == "server"
+    assert token(env={name: "http://elsewhere"}) is None
+    assert token(secrets={name: vault.seal("http://elsewhere")}) is None
+    assert token(env={name: "http://elsewhere", "HF_TOKEN": "own"}) == "own"

@@ -1,0 +1,343 @@
+"""The router attacked over a raw socket: one row per case, and what must come of it.
+
+Every refused request must get exactly one answer with a JSON error, must end its connection, and must never reach a
+replica. Whatever follows it on the connection is never looked at.
+"""
+
+import asyncio
+
+import orjson
+import pytest
+
+from inlet.core.spec import Visibility
+from tests.router.world import Raw, World, request, route, until, world
+
+H = b"Host: base\r\n"
+END = b"\r\n"
+PATH = b"/default/mini"
+SMUGGLED = b"POST /default/mini/smuggled HTTP/1.1\r\nHost: base\r\nContent-Length: 1\r\n\r\nx"
+
+
+def get(
+    target: bytes = PATH, fields: bytes = H, version: bytes = b"HTTP/1.1", method: bytes = b"GET"
+) -> bytes:
+    return method + b" " + target + b" " + version + b"\r\n" + fields + END
+
+
+def post(fields: bytes, body: bytes = b"") -> bytes:
+    return b"POST " + PATH + b" HTTP/1.1\r\n" + H + fields + END + body
+
+
+REFUSED: list[tuple[str, bytes, int]] = [
+    # request line
+    ("no version", b"GET " + PATH + b"\r\n" + H + END, 400),
+    ("two spaces", b"GET  " + PATH + b" HTTP/1.1\r\n" + H + END, 400),
+    ("space at the end", b"GET " + PATH + b" HTTP/1.1 \r\n" + H + END, 400),
+    ("tab between", b"GET\t" + PATH + b"\tHTTP/1.1\r\n" + H + END, 400),
+    ("space in the target", get(PATH + b" x"), 400),
+    ("HTTP/2", get(version=b"HTTP/2.0"), 505),
+    ("HTTP/0.9", get(version=b"HTTP/0.9"), 505),
+    ("HTTP/1.2", get(version=b"HTTP/1.2"), 505),
+    ("lower-case version", get(version=b"http/1.1"), 505),
+    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 405),
+    ("TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ("lower-case method", get(method=b"get"), 400),
+    ("unknown method", get(method=b"BREW"), 405),
+    ("CONNECT", get(b"base:443", method=b"CONNECT"), 405),
+    ("TRACE", get(method=b"TRACE"), 405),
+    ("two empty lines first", b"\r\n\r\n" + get(), 400),
+    ("bare LF first", b"\n" + get(), 400),
+    # targets
+    ("authority-form", get(b"base:80"), 400),
+    ("asterisk", get(b"*", method=b"OPTIONS"), 400),
+    ("relative", get(b"default/mini"), 400),
+    ("absolute with another host", get(b"http://other" + PATH), 400),
+    ("absolute with user", get(b"http://user@base" + PATH), 400),
+    ("absolute, other scheme", get(b"ftp://base" + PATH), 400),
+    ("absolute, empty host", get(b"http://" + PATH), 400),
+    ("fragment", get(PATH + b"#x"), 400),
+    ("backslash", get(b"/default\\mini"), 400),
+    ("NUL escape", get(PATH + b"/%00"), 400),
+    ("broken escape", get(PATH + b"/%zz"), 400),
+    ("half an escape", get(PATH + b"/%2"), 400),
+    ("not ASCII", get(PATH + b"/\xc3\xa4"), 400),
+    ("dots", get(PATH + b"/../other"), 400),
+    ("one dot", get(b"/./default/mini"), 400),
+    ("dots at the end", get(PATH + b"/.."), 400),
+    ("encoded dots", get(PATH + b"/%2e%2E/other"), 400),
+    ("half encoded dots", get(PATH + b"/.%2e/other"), 400),
+    ("dots behind an encoded slash", get(PATH + b"/a%2f..%2fb"), 400),
+    ("dots behind an encoded backslash", get(PATH + b"/a%5C..%5cb"), 400),
+    ("dots into control", get(PATH + b"/../../v2/endpoint"), 400),
+    ("long target", get(PATH + b"/" + b"a" * 9000), 414),
+    # line ends and characters
+    ("bare LF throughout", b"GET " + PATH + b" HTTP/1.1\nHost: base\n\n", 400),
+    ("bare LF after the request line", b"GET " + PATH + b" HTTP/1.1\nHost: base\r\n\r\n", 400),
+    ("bare LF between fields", get(fields=b"Host: base\nX: y\r\n"), 400),
+    ("bare LF at the end", b"GET " + PATH + b" HTTP/1.1\r\nHost: base\r\n\n", 400),
+    ("bare CR in a value", get(fields=H + b"X: a\rb\r\n"), 400),
+    ("folded with a space", get(fields=H + b"X: a\r\n b\r\n"), 400),
+    ("folded with a tab", get(fields=H + b"X: a\r\n\tContent-Length: 5\r\n"), 400),
+    ("folded first field", b"GET " + PATH + b" HTTP/1.1\r\n X: a\r\n" + H + END, 400),
+    ("NUL in a value", get(fields=H + b"X: a\x00b\r\n"), 400),
+    ("control character in a value", get(fields=H + b"X: a\x08b\r\n"), 400),
+    ("DEL in a value", get(fields=H + b"X: a\x7fb\r\n"), 400),
+    ("NUL in a name", get(fields=H + b"X\x00: a\r\n"), 400),
+    ("space before the colon", get(fields=H + b"X : a\r\n"), 400),
+    ("no colon", get(fields=H + b"X\r\n"), 400),
+    ("empty name", get(fields=H + b": a\r\n"), 400),
+    ("odd name", get(fields=H + b"X(y): a\r\n"), 400),
+    ("name that is not ASCII", get(fields=H + b"X\xe4: a\r\n"), 400),
+    # Host
+    ("no Host", get(fields=b"X: y\r\n"), 400),
+    ("two Hosts", get(fields=H + H), 400),
+    ("two different Hosts", get(fields=H + b"Host: other\r\n"), 400),
+    ("two Hosts on 1.0", get(fields=H + H, version=b"HTTP/1.0"), 400),
+    ("empty Host", get(fields=b"Host:\r\n"), 400),
+    ("Host with a path", get(fields=b"Host: base/x\r\n"), 400),
+    ("Host with a user", get(fields=b"Host: a@base\r\n"), 400),
+    ("Host with a list", get(fields=b"Host: base, other\r\n"), 400),
+    ("Host with a bad port", get(fields=b"Host: base:x\r\n"), 400),
+    # length
+    ("two equal lengths", post(b"Content-Length: 1\r\nContent-Length: 1\r\n", b"x"), 400),
+    ("two different lengths", post(b"Content-Length: 1\r\nContent-Length: 50\r\n", b"x"), 400),
+    ("list of lengths", post(b"Content-Length: 1, 1\r\n", b"x"), 400),
+    ("plus", post(b"Content-Length: +1\r\n", b"x"), 400),
+    ("minus", post(b"Content-Length: -1\r\n", b"x"), 400),
+    ("hexadecimal length", post(b"Content-Length: 0x1\r\n", b"x"), 400),
+    ("underscore", post(b"Content-Length: 1_0\r\n", b"x" * 10), 400),
+    ("empty length", post(b"Content-Length: \r\n"), 400),
+    ("length in words", post(b"Content-Length: one\r\n"), 400),
+    ("length with a space", post(b"Content-Length: 1 0\r\n", b"x" * 10), 400),
+    ("thousands of zeros", post(b"Content-Length: " + b"0" * 5000 + b"1\r\n", b"x"), 400),
+    ("overflowing length", post(b"Content-Length: 99999999999999999999999\r\n"), 400),
+    ("length over the limit", post(b"Content-Length: 999999999999\r\n"), 413),
+    ("length and chunked", post(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), 400),
+    ("chunked and length", post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n"), 400),
+    ("chunked and length 0", post(b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", b"0\r\n\r\n"), 400),
+    ("chunked twice", post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), 400),
+    ("chunked, chunked", post(b"Transfer-Encoding: chunked, chunked\r\n", b"0\r\n\r\n"), 400),
+    ("gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"), 400),
+    ("chunked, identity", post(b"Transfer-Encoding: chunked, identity\r\n", b"0\r\n\r\n"), 400),
+    ("identity", post(b"Transfer-Encoding: identity\r\n"), 400),
+    ("xchunked", post(b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n"), 400),
+    ("chunked with a vertical tab", post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n"), 400),
+    ("quoted chunked", post(b'Transfer-Encoding: "chunked"\r\n', b"0\r\n\r\n"), 400),
+    ("empty encoding", post(b"Transfer-Encoding:\r\n", b"0\r\n\r\n"), 400),
+    ("chunked on 1.0", b"POST " + PATH + b" HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    # chunks
+    ("chunk size with 0x", post(b"Transfer-Encoding: chunked\r\n", b"0x1\r\nx\r\n0\r\n\r\n"), 400),
+    ("chunk size negative", post(b"Transfer-Encoding: chunked\r\n", b"-1\r\nx\r\n0\r\n\r\n"), 400),
+    ("chunk size with a space", post(b"Transfer-Encoding: chunked\r\n", b"1 \r\nx\r\n0\r\n\r\n"), 400),
+    ("chunk size empty", post(b"Transfer-Encoding: chunked\r\n", b"\r\nx\r\n0\r\n\r\n"), 400),
+    ("chunk size too long", post(b"Transfer-Encoding: chunked\r\n", b"00000000000000001\r\nx\r\n0\r\n\r\n"), 400),
+    ("chunk line with bare LF", post(b"Transfer-Encoding: chunked\r\n", b"1\nx\r\n0\r\n\r\n"), 400),
+    ("chunk longer than its size", post(b"Transfer-Encoding: chunked\r\n", b"1\r\nxy\r\n0\r\n\r\n"), 400),
+    ("chunk ended by bare LF", post(b"Transfer-Encoding: chunked\r\n", b"1\r\nx\n0\r\n\r\n"), 400),
+    ("bare CR in an extension", post(b"Transfer-Encoding: chunked\r\n", b"1;a\rb\r\nx\r\n0\r\n\r\n"), 400),
+    ("long extension", post(b"Transfer-Encoding: chunked\r\n", b"1;" + b"a" * 300), 400),
+    ("endless extensions", post(b"Transfer-Encoding: chunked\r\n", (b"1;" + b"a" * 200 + b"\r\nx\r\n") * 100), 400),
+    ("endless trailers", post(b"Transfer-Encoding: chunked\r\n", b"0\r\n" + b"X: y\r\n" * 5000), 400),
+    ("one long trailer", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nX: " + b"y" * 9000), 400),
+    ("trailer with bare LF", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nX: y\n\r\n"), 400),
+    # the rest
+    ("two Authorizations", get(fields=H + b"Authorization: Bearer a\r\nAuthorization: Bearer inlet_caller\r\n"), 400),
+    ("odd Expect", post(b"Expect: 200-ok\r\nContent-Length: 1\r\n", b"x"), 417),
+    ("many fields", get(fields=H + b"".join(b"X-%d: y\r\n" % n for n in range(101))), 431),
+    ("large head", get(fields=H + b"X: " + b"y" * 33_000 + b"\r\n"), 431),
+    ("endless head", b"GET " + PATH + b" HTTP/1.1\r\n" + H + b"X: y\r\n" * 6000, 431),
+    ("endless request line", b"GET /" + b"a" * 40_000, 414),
+]  # fmt: skip
+
+
+async def _public(here: World) -> object:
+    replica = await here.replica()
+    await here.publish(route(replica.upstream(), visibility=Visibility.PUBLIC))
+    return replica
+
+
+LONGEST_BY_BYTE = 2000
+PACED = [(*row, "at once") for row in REFUSED] + [
+    (*row, "byte by byte") for row in REFUSED if len(row[1]) <= LONGEST_BY_BYTE
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "pace"), [row[1:] for row in PACED], ids=[f"{r[0]}, {r[3]}" for r in PACED]
+)
+async def test_refused(data: bytes, status: int, pace: str):
+    async with world() as here:
+        replica = await _public(here)
+        async with here.raw() as client:
+            if pace == "at once":
+                await client.send(data + SMUGGLED)
+            else:
+                for byte in data:
+                    client.writer.write(bytes([byte]))
+                    await asyncio.sleep(0)
+                client.writer.write(SMUGGLED)
+            try:
+                answer = await client.answer("POST")
+                rest = await client.closed()
+            except ConnectionResetError:  # it hung up while more was being sent, after its answer
+                pytest.fail("the answer could not be read")
+        assert answer.status == status
+        assert answer.values("connection") == ["close"]
+        assert set(orjson.loads(answer.body)) == {"error"}
+        assert rest == b""
+        assert all(asked.target != "/smuggled" for asked in replica.asked)
+
+
+ACCEPTED: list[tuple[str, bytes, str]] = [
+    ("one empty line first", b"\r\n" + get(PATH + b"/a"), "/a"),
+    ("absolute-form", get(b"http://base" + PATH + b"/a"), "/a"),
+    ("absolute-form, other case", get(b"HTTP://BASE" + PATH + b"/a?q=1"), "/a?q=1"),
+    ("double slash inside", get(PATH + b"/a//b"), "/a//b"),
+    ("double slash in front", get(PATH + b"//a"), "/a"),
+    ("encoded slash inside", get(PATH + b"/org%2Fname"), "/org%2Fname"),
+    ("dots in a name", get(PATH + b"/a..b/..c/d.."), "/a..b/..c/d.."),
+    ("dots in the query", get(PATH + b"/a?x=/../y"), "/a?x=/../y"),
+    ("Upgrade", get(PATH + b"/a", H + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), "/a"),
+    ("Upgrade to h2c", get(PATH + b"/a", H + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"), "/a"),
+    ("Connection names Host", get(PATH + b"/a", H + b"Connection: Host\r\n"), "/a"),
+    ("Connection names Content-Length", b"POST " + PATH + b"/a HTTP/1.1\r\n" + H + b"Connection: Content-Length\r\nContent-Length: 2\r\n\r\nhi", "/a"),
+    ("GET with a body", get(PATH + b"/a", H + b"Content-Length: 2\r\n") + b"{}", "/a"),
+    ("value that is not ASCII", get(PATH + b"/a", H + b"X: \xe4\r\n"), "/a"),
+    ("tabs around a value", get(PATH + b"/a", b"Host:\tbase \t\r\n"), "/a"),
+    ("chunked in capitals", b"POST " + PATH + b"/a HTTP/1.1\r\n" + H + b"Transfer-Encoding: Chunked \r\n\r\n1\r\nx\r\n0\r\n\r\n", "/a"),
+    ("a hundred fields", get(PATH + b"/a", H + b"".join(b"X-%d: y\r\n" % n for n in range(99))), "/a"),
+    ("leading zeros", b"POST " + PATH + b"/a HTTP/1.1\r\n" + H + b"Content-Length: 0002\r\n\r\nhi", "/a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "target"), [row[1:] for row in ACCEPTED], ids=[row[0] for row in ACCEPTED])
+@pytest.mark.parametrize("pace", ["at once", "byte by byte"])
+async def test_accepted(data: bytes, target: str, pace: str):
+    async with world() as here:
+        replica = await _public(here)
+        async with here.raw() as client:
+            for _ in range(2):
+                for piece in [data] if pace == "at once" else [bytes([byte]) for byte in data]:
+                    client.writer.write(piece)
+                    await asyncio.sleep(0)
+                assert (await client.answer()).status == 200
+        assert [asked.target for asked in replica.asked] == [target] * 2
+        for asked in replica.asked:
+            assert asked.values("host") == ["base"]
+            assert not {"upgrade", "http2-settings", "connection"} & {k for k, _ in asked.headers}
+
+
+NOBODYS = [
+    "//default/mini",
+    "/%64efault/mini",
+    "/default%2Fmini",
+    "/default/%6Dini",
+    "/Default/mini",
+    "/default",
+    "/default/",
+    "/%76%32/endpoint",
+    "//v2/endpoint",
+]
+
+
+@pytest.mark.parametrize("target", NOBODYS)
+async def test_other_spellings_of_a_name_are_nobodys(target: str):
+    async with world() as here:
+        replica = await _public(here)
+        assert (await here.ask(request(target, method="GET"), "GET")).status == 404
+        assert not replica.asked
+        assert not here.control.asked
+
+
+# -- slow ones
+
+
+async def _is_timed_out(client: Raw) -> None:
+    answer = await client.answer("POST")
+    assert answer.status == 408
+    assert answer.values("connection") == ["close"]
+
+
+async def test_a_slow_head_ends_whatever_its_pace():
+    async with world(head_timeout=0.3) as here:
+        await _public(here)
+        async with here.raw() as client:
+
+            async def trickle() -> None:
+                for byte in b"GET /default/mini HTTP/1.1\r\nHost: base\r\nX: " + b"y" * 10_000:
+                    client.writer.write(bytes([byte]))
+                    await asyncio.sleep(0.02)
+
+            trickling = asyncio.create_task(trickle())
+            await _is_timed_out(client)
+            trickling.cancel()
+
+
+async def test_a_connection_that_says_nothing_is_closed():
+    async with world(head_timeout=0.2) as here:
+        async with here.raw() as client:
+            assert await client.closed() == b""
+        async with here.raw() as client:
+            await client.send(b"\r")
+            await _is_timed_out(client)
+
+
+@pytest.mark.parametrize("fields", [b"content-length: 10\r\n", b"transfer-encoding: chunked\r\n"])
+async def test_a_slow_body_ends_and_the_replica_is_let_go(fields: bytes):
+    async with world(body_timeout=0.2) as here:
+        replica = await _public(here)
+        async with here.raw() as client:
+            await client.send(request(extra=fields) + b"1\r\n")
+            await _is_timed_out(client)
+        await until(lambda: replica.visits and replica.visits[0].gone.is_set())
+        assert here.load().pending == 0
+        assert here.load().stats.codes == {408: 1}
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut_off():
+    async def behave(asked, visit):
+        await visit.answer(b"y" * 50_000_000)
+
+    async with world(body_timeout=0.3) as here:
+        replica = await _public(here)
+        replica.behave = behave
+        async with here.raw() as client:
+            client.writer.transport.pause_reading()
+            await client.send(request(body=b"x"))
+            await until(lambda: here.load() and here.load().pending == 1)
+            await until(lambda: here.load().pending == 0)
+            await until(lambda: not here.router._connections.open)
+
+
+async def test_requests_sent_ahead_without_end_are_not_read_without_end():
+    started = asyncio.Event()
+
+    async def behave(asked, visit):
+        started.set()
+        await visit.until_gone()
+
+    async with world() as here:
+        replica = await _public(here)
+        replica.behave = behave
+        async with here.raw() as client:
+            await client.send(request("/default/mini/x", method="GET"))
+            await started.wait()
+            flood = asyncio.create_task(client.send(request("/nobody/knows", method="GET") * 300_000))
+            connection = next(iter(here.router._connections.open))
+            await until(lambda: connection._paused)
+            assert len(connection._buffer) < 600_000
+            flood.cancel()
+
+
+async def test_a_client_that_reads_nothing_gets_no_more_answers():
+    async with world() as here:
+        await here.publish()
+        async with here.raw() as client:
+            client.writer.transport.pause_reading()
+            flood = asyncio.create_task(client.send(request("/nobody/knows", method="GET") * 200_000))
+            await until(
+                lambda: here.router._connections.open and next(iter(here.router._connections.open))._paused
+            )
+            connection = next(iter(here.router._connections.open))
+            assert connection._transport.get_write_buffer_size() < 200_000
+            flood.cancel()
