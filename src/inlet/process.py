@@ -18,22 +18,25 @@ from inlet.core.errors import Refused
 EX_CONFIG = 78
 """Exit status of a process that no restart helps: a person must act first (as in sysexits.h)."""
 
+PARENT_VARIABLE = "INLET_PARENT_PID"
+"""Where `inlet up` tells its children its process id."""
+
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> None:
     """Ask the kernel to send `sig` to this process when its parent dies, however it dies.
 
-    Linux only; elsewhere nothing happens, and a killed parent leaves its children to be stopped by hand.
+    A parent that may die before its child's first line runs says who it is in `PARENT_VARIABLE`. Linux only; elsewhere nothing happens, and a killed parent leaves its children to be stopped by hand.
     """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    if os.getppid() != parent:  # it died between the two lines: the signal will never come
+    if os.getppid() != parent:  # it died before the kernel was asked: the signal will never come
         signal.raise_signal(sig)
 
 

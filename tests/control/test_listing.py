@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 from urllib.parse import quote
 
@@ -150,3 +151,8 @@ async def test_hardware(api: Api) -> None:
     }
     api.backend.away = True
     await api.refused(503, "GET", "/v2/provider")
+
+
+async def test_a_cursor_nested_absurdly_deep_is_no_crash(api: Api) -> None:
+    cursor = base64.urlsafe_b64encode(b"[" * 5000).decode()
+    assert "cursor" in await api.refused(400, "GET", f"/v2/endpoint/default?cursor={cursor}")

@@ -88,6 +88,7 @@ class _Parent:
             "INLET_HOME": str(settings.home),
             "INLET_HOST": settings.host,
             "INLET_PORT": str(self._settings.port),
+            process.PARENT_VARIABLE: str(os.getpid()),
         }
         logs, fd = settings.home / "logs", self._listener.fileno()
         self._control = Child("control", "inlet.control", [], env=env, log=logs / "control.log", fds=())

@@ -1,6 +1,6 @@
 """The tables as they are at the newest migration, for building statements.
 
-Read by `sql.py`; `tests/conformance/test_migrations.py` holds it equal to what the migrations make. The record is the
+Read by `sql.py`; `tests/conformance/test_sqlite.py` holds it equal to what the migrations make. The record is the
 truth about an endpoint; its other columns repeat what statements must search, order or guard by.
 """
 
