@@ -20,10 +20,10 @@ from inlet.control.vault import Vault
 from inlet.core import intents
 from inlet.core.endpoint import Endpoint, Person, Source, State
 from inlet.core.errors import Refused, Unavailable, WrongState
+from inlet.core.facts import Policy
 from inlet.core.routes import Signal, Signals
 from inlet.core.seen import SeenReplicaSet
 from inlet.core.spec import Model
-from inlet.core.step import Policy
 from inlet.store.base import Event
 from inlet.store.memory import MemoryStore
 from tests.core.simulator import make_spec

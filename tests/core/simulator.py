@@ -15,10 +15,11 @@ from inlet.core import intents
 from inlet.core.autoscale import Load
 from inlet.core.endpoint import Cause, Endpoint, Failure, Person, Source, State, replica_set_id
 from inlet.core.errors import WrongState
+from inlet.core.facts import Policy, Seen
 from inlet.core.lifecycle import TABLE
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
 from inlet.core.spec import Hardware, Image, Model, Scaling, Spec, Visibility, Workload
-from inlet.core.step import Apply, LookUp, Outcome, Policy, Remove, Seen, step
+from inlet.core.step import Apply, LookUp, Outcome, Remove, step
 
 POLICY = Policy(startup_timeout=600.0, max_failed_starts=3, grace=5.0)
 PERSON = Person("0" * 24, "somebody")

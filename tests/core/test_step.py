@@ -10,9 +10,10 @@ from inlet.core import intents
 from inlet.core.autoscale import Load
 from inlet.core.endpoint import Cause, Endpoint, Failure, Person, Source, State
 from inlet.core.errors import WrongState
+from inlet.core.facts import Policy, Seen
 from inlet.core.lifecycle import TABLE, Intent
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
-from inlet.core.step import Apply, LookUp, Policy, Remove, Seen, step
+from inlet.core.step import Apply, LookUp, Remove, step
 
 from .simulator import make_spec
 

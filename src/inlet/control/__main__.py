@@ -32,7 +32,7 @@ from inlet.control.reconciler import Reconciler
 from inlet.control.vault import Vault
 from inlet.core.endpoint import Endpoint
 from inlet.core.errors import InletError
-from inlet.core.step import Policy
+from inlet.core.facts import Policy
 from inlet.settings import Settings
 from inlet.store.sql import SqlStore, database_url
 

@@ -22,9 +22,10 @@ from inlet.control.load import LoadBoard
 from inlet.core.access import Token
 from inlet.core.endpoint import Cause, Endpoint, Failure, Revision, Source, State, replica_set_id
 from inlet.core.errors import BackendUnavailable, InletError, Refused, Unavailable
+from inlet.core.facts import Policy, Seen
 from inlet.core.routes import Route, RouteTable, Upstream
 from inlet.core.seen import SeenReplicaSet
-from inlet.core.step import Action, Apply, LookUp, Outcome, Policy, Remove, Seen, step
+from inlet.core.step import Action, Apply, LookUp, Outcome, Remove, step
 from inlet.store.base import Event, Store
 
 log = structlog.get_logger()

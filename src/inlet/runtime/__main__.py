@@ -9,9 +9,10 @@ import sys
 import uvloop
 
 from inlet.core.errors import Refused
+from inlet.process import EX_CONFIG
 from inlet.runtime.notify import write_termination_log
 from inlet.runtime.options import parse
-from inlet.runtime.serve import EX_CONFIG, serve
+from inlet.runtime.serve import serve
 
 
 def main() -> int:

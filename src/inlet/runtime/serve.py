@@ -20,6 +20,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from inlet.core.errors import InletError, Refused
+from inlet.process import EX_CONFIG
 from inlet.runtime.app import App
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.notify import Notifier, write_termination_log
@@ -29,7 +30,6 @@ from inlet.runtime.replica import Phase, Replica, Served
 if TYPE_CHECKING:
     from inlet.runtime.loader import Loaded
 
-EX_CONFIG = 78  # a person must act: no restart helps
 MAX_WAIT_S = 20.0  # more work than this in front of a request, and it is refused at once
 _KEEP_ALIVE_S = 600  # longer than any router keeps an idle connection: the closing side must not be this one
 Reporter = Callable[[Phase, str], None]

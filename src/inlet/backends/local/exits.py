@@ -6,8 +6,8 @@ import signal
 
 from inlet.backends.local.records import Ending, ReplicaRecord
 from inlet.core.seen import Exit, ExitKind
+from inlet.process import EX_CONFIG
 
-EX_CONFIG = 78
 _LONGEST_MESSAGE = 2000
 _ALLOCATION_FAILURES = ("MemoryError", "std::bad_alloc", "Cannot allocate memory")
 
