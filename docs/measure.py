@@ -123,8 +123,12 @@ def wake(times: int) -> None:
 def _wake(client: httpx.Client, times: int) -> None:
     asleep, awake = [], []
     for _ in range(times):
+        time.sleep(3.0)  # what the router last said of the endpoint must not be older than the end of our request
         client.post("/v2/endpoint/default/sample/scale-to-zero").raise_for_status()
+        deadline = time.monotonic() + 60
         while client.get("/v2/endpoint/default/sample/replica").json()["items"]:
+            if time.monotonic() > deadline:
+                raise SystemExit("the endpoint did not fall asleep")
             time.sleep(0.2)
         asleep.append(_timed(client))
         awake.append(_timed(client))

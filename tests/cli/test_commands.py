@@ -43,7 +43,7 @@ class Cli:
             stderr=subprocess.PIPE,
             text=True,
             # A suite that runs in the background is started with Ctrl-C ignored, and its children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one call, no locks
         )
 
 
