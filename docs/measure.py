@@ -80,7 +80,7 @@ def clone(port: int, record: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="inlet-clone-") as name:
         folder = Path(name)
         env = {k: v for k, v in os.environ.items() if not k.startswith(("INLET_", "VIRTUAL_ENV"))}
-        env |= {"INLET_HOME": str(folder / "home"), "TERM": "xterm-256color", "PIP_NO_CACHE_DIR": "1"}
+        env |= {"HOME": str(folder), "TERM": "xterm-256color", "PIP_NO_CACHE_DIR": "1"}
         begun, busy = time.monotonic(), os.getloadavg()[0]
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder / "inlet")], check=True)
         terminal = Terminal(["make", "up", f"PORT={port}"], folder / "inlet", env)

@@ -41,10 +41,9 @@ def screen(recording: str) -> list[str]:
         elif command == "A":
             row = max(0, row - int(argument or 1))
         elif command == "K":
-            lines[row] = ""
-        elif command in (None, "m"):
-            lines[row] = text if fresh and command is None else lines[row] + text
-            fresh = fresh and command is not None
+            lines[row], fresh = "", False
+        elif command == "m" or (command is None and text != "\x1b"):
+            lines[row], fresh = text if fresh else lines[row] + text, False
     return lines
 
 
@@ -60,7 +59,7 @@ def draw(lines: list[str], title: str) -> str:
 def main() -> None:
     """Read the recording, write the picture."""
     source, target = map(Path, sys.argv[1:3])
-    recording = _TOKEN.sub("inl_…", source.read_text(errors="replace"))
+    recording = _TOKEN.sub("inl_…", source.read_bytes().decode(errors="replace"))
     lines = screen(recording)
     while lines and not re.sub(r"\x1b\[[0-9;?]*m", "", lines[-1]).strip():
         lines.pop()

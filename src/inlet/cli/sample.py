@@ -34,7 +34,7 @@ QUESTION: dict[str, Any] = {
 async def show(settings: Settings, *, token: str, shown_token: str, console: Console) -> None:
     """Make the sample endpoint if it is not there, wait until it answers, and show how to ask it."""
     started = time.monotonic()
-    async with AsyncClient(settings.url, token, namespace=settings.namespace) as client:
+    async with AsyncClient(settings.near_url, token, namespace=settings.namespace) as client:
         with console.status("starting the sample endpoint") as status:
 
             def progress(endpoint: EndpointInfo) -> None:

@@ -143,7 +143,7 @@ class AsyncClient:
             endpoint = await self.get_endpoint(name, namespace=namespace)
             if on_progress is not None:
                 on_progress(endpoint)
-            if calls.worth_probing(endpoint) and await self._healthy(endpoint):
+            if calls.worth_probing(endpoint) and await self._healthy(await self._in(namespace), endpoint):
                 return endpoint
             if timeout is not None and time.monotonic() - began > timeout:
                 raise calls.out_of_time(endpoint, timeout)
@@ -159,15 +159,15 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109 - a property of the call
     ) -> Any:
         """The endpoint's answer to `{"inputs": ..., "parameters": ...}`, decoded; wakes it if it sleeps."""
-        endpoint = await self.get_endpoint(name, namespace=namespace)
-        return await self._send(calls.predict(endpoint, inputs, parameters, timeout))
+        return await self._send(calls.predict(await self._in(namespace), name, inputs, parameters, timeout))
 
     async def _in(self, namespace: str | None) -> str:
         return await self.default_namespace() if namespace is None else namespace
 
-    async def _healthy(self, endpoint: EndpointInfo) -> bool:
+    async def _healthy(self, namespace: str, endpoint: EndpointInfo) -> bool:
         try:
-            return (await self._http.get(endpoint.health_url or "")).status_code == 200
+            path = calls.data_path(namespace, endpoint.name, endpoint.health_route)
+            return (await self._http.get(path)).status_code == 200
         except httpx.RequestError:
             return False
 

@@ -139,7 +139,7 @@ class Client:
             endpoint = self.get_endpoint(name, namespace=namespace)
             if on_progress is not None:
                 on_progress(endpoint)
-            if calls.worth_probing(endpoint) and self._healthy(endpoint):
+            if calls.worth_probing(endpoint) and self._healthy(self._in(namespace), endpoint):
                 return endpoint
             if timeout is not None and time.monotonic() - began > timeout:
                 raise calls.out_of_time(endpoint, timeout)
@@ -155,15 +155,15 @@ class Client:
         timeout: float | None = None,
     ) -> Any:
         """The endpoint's answer to `{"inputs": ..., "parameters": ...}`, decoded; wakes it if it sleeps."""
-        endpoint = self.get_endpoint(name, namespace=namespace)
-        return self._send(calls.predict(endpoint, inputs, parameters, timeout))
+        return self._send(calls.predict(self._in(namespace), name, inputs, parameters, timeout))
 
     def _in(self, namespace: str | None) -> str:
         return self.default_namespace() if namespace is None else namespace
 
-    def _healthy(self, endpoint: EndpointInfo) -> bool:
+    def _healthy(self, namespace: str, endpoint: EndpointInfo) -> bool:
         try:
-            return self._http.get(endpoint.health_url or "").status_code == 200
+            path = calls.data_path(namespace, endpoint.name, endpoint.health_route)
+            return self._http.get(path).status_code == 200
         except httpx.RequestError:
             return False
 

@@ -187,13 +187,17 @@ def create_namespace(name: str) -> Call[dict[str, Any]]:
 
 
 def predict(
-    endpoint: EndpointInfo, inputs: Any, parameters: Mapping[str, Any] | None, timeout: float | None
+    namespace: str, name: str, inputs: Any, parameters: Mapping[str, Any] | None, timeout: float | None
 ) -> Call[Any]:
-    """To the endpoint itself; `Unavailable` when it has no URL yet."""
-    if endpoint.url is None:
-        raise Unavailable(f"endpoint {endpoint.name!r} has no URL yet: it is {endpoint.state}")
+    """To the endpoint itself, by the server that the client knows: `status.url` may be for the world outside."""
     body = {"inputs": inputs} if parameters is None else {"inputs": inputs, "parameters": dict(parameters)}
-    return Call("POST", endpoint.url, lambda answer: answer, body=body, timeout=timeout or PREDICT_SECONDS)
+    path = data_path(namespace, name)
+    return Call("POST", path, lambda answer: answer, body=body, timeout=timeout or PREDICT_SECONDS)
+
+
+def data_path(namespace: str, name: str, route: str = "") -> str:
+    """Where an endpoint answers on the public origin; `route` is a path of the replica, from its slash on."""
+    return f"/{quote(namespace, safe='')}/{quote(name, safe='')}{route}"
 
 
 def worth_probing(endpoint: EndpointInfo) -> bool:

@@ -77,10 +77,5 @@ class EndpointInfo:
         )
 
     @property
-    def health_url(self) -> str | None:
-        """Where a ready endpoint answers 200; None while it has no URL."""
-        return None if self.url is None else self.url.rstrip("/") + "/" + self.health_route.lstrip("/")
-
-    @property
     def running(self) -> bool:
         return self.state == State.RUNNING and self.url is not None

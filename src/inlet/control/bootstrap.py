@@ -69,7 +69,7 @@ async def refresh_context(store: Store, settings: Settings, clock: Callable[[], 
     if value is None or known is None or not known.live(clock()):
         value, token = mint(CONTEXT_TOKEN_NAME, _ADMIN, clock())
         await store.add_token(token)
-    _write_private(settings.context_file, json.dumps({"url": settings.url, "token": value}))
+    _write_private(settings.context_file, json.dumps({"url": settings.near_url, "token": value}))
     return value
 
 

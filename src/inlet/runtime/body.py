@@ -17,6 +17,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # What clients send when they do not say what they send; then the first character decides.
 _UNSAID = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+_LONGEST_TYPE = 256  # characters; parsing takes time quadratic in them
+# Python decodes these too, but they are no character sets, and the first two take quadratic time.
+_NOT_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape"})
 
 
 class UnsupportedMediaType(InletError):
@@ -72,6 +75,8 @@ def _content_type(header: str) -> tuple[str, str]:
     """Type and character set, in lower case; both empty when not said."""
     if not header.strip():
         return "", ""
+    if len(header) > _LONGEST_TYPE:
+        raise UnsupportedMediaType(f"the content type is longer than {_LONGEST_TYPE} characters")
     message = Message()
     message["content-type"] = header
     return header.split(";", 1)[0].strip().lower(), str(message.get_param("charset", "")).strip().lower()
@@ -81,7 +86,8 @@ def _utf8(body: bytes, charset: str) -> bytes | str:
     if charset in ("", "utf-8", "utf8"):
         return body
     try:
-        codecs.lookup(charset)
+        if codecs.lookup(charset).name.replace("-", "_") in _NOT_CHARSETS:
+            raise LookupError(charset)
         return body.decode(charset)
     except LookupError as error:
         raise UnsupportedMediaType(f"character set {charset!r} is not known; send UTF-8") from error

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from inlet.core.errors import Invalid, Refused
+from inlet.core.errors import Invalid, Refused, TooLarge
 from inlet.runtime.build.config import read_json
 from inlet.runtime.engines.base import IntArray
 
+MAX_TOKENS = 1_000_000  # in one request; each takes some 100 bytes, of windows also those that overlap
+_LONG_CHARACTERS = (
+    2_000  # tokenized without holding the interpreter, which costs a short text more than it gains
+)
 _NO_LIMIT = 1_000_000  # larger model_max_length values are placeholders for "not known"
 
 
@@ -102,13 +106,29 @@ class Texts:
 
     def encode(self, texts: Sequence[Text], limit: Limit) -> list[Encoded]:
         """Token ids of each text; `Invalid` names the text that is too long and may not be clipped."""
-        return [self._encode(text, limit) for text in texts]
+        found, total = [], 0
+        for text in texts:
+            found.append(self._encode(text, limit))
+            total += len(found[-1])
+            if total > MAX_TOKENS:
+                raise TooLarge(
+                    f"the texts up to here have more than {MAX_TOKENS} tokens; send them in several requests",
+                    field=text.field,
+                )
+        return found
 
     def windows(self, texts: Sequence[Text], stride: int) -> list[Encoded]:
         """Each text in as many windows as it needs; neighbouring ones share `stride` tokens."""
-        found = []
+        found, total = [], 0
         for text in texts:
-            whole = self._tokenizer.encode(self._cased(text.text), add_special_tokens=False)
+            whole = self._tokenize(self._cased(text.text), specials=False)
+            total += (1 + max(0, len(whole) - self.room) // (self.room - stride)) * self.max_length
+            if total > MAX_TOKENS:
+                raise TooLarge(
+                    f"windows that share {stride} tokens have more than {MAX_TOKENS} in all; share fewer, or send "
+                    "less text in one request",
+                    field="parameters.stride",
+                )
             whole.truncate(self.room, stride=stride)
             first = self._tokenizer.post_process(whole)
             found += [_encoded(text, window) for window in (first, *first.overflowing)]
@@ -122,7 +142,7 @@ class Texts:
     def _encode(self, text: Text, limit: Limit) -> Encoded:
         first = self._cased(text.text)
         pair = None if text.pair is None else self._cased(text.pair)
-        encoding = self._tokenizer.encode(first, pair)
+        encoding = self._tokenize(first, pair)
         if len(encoding) > limit.tokens:
             if not limit.clip:
                 raise Invalid(
@@ -135,17 +155,24 @@ class Texts:
 
     def _clipped(self, text: str, pair: str | None, limit: Limit) -> Encoding:
         room = max(limit.tokens - self._specials(pair=pair is not None), 0)
-        first = self._tokenizer.encode(text, add_special_tokens=False)
+        first = self._tokenize(text, specials=False)
         if pair is None:
             first.truncate(room, direction=limit.side)
             return self._tokenizer.post_process(first)
-        second = self._tokenizer.encode(pair, add_special_tokens=False)
+        second = self._tokenize(pair, specials=False)
         # The longer of the two gives way, as under the tokenizers' own "longest first".
         short, long = sorted((first, second), key=len)
         keep = min(len(short), room // 2)
         short.truncate(keep, direction=limit.side)
         long.truncate(room - keep, direction=limit.side)
         return self._tokenizer.post_process(first, second)
+
+    def _tokenize(self, text: str, pair: str | None = None, *, specials: bool = True) -> Encoding:
+        if len(text) + len(pair or "") <= _LONG_CHARACTERS:
+            return self._tokenizer.encode(text, pair, add_special_tokens=specials)
+        # `encode` holds the interpreter for up to a second, in a thread too; `encode_batch` does not.
+        item = text if pair is None else (text, pair)
+        return self._tokenizer.encode_batch([item], add_special_tokens=specials)[0]
 
     def _cased(self, text: str) -> str:
         return text.lower() if self._lower_case else text
@@ -155,5 +182,7 @@ class Texts:
 
 
 def _encoded(text: Text, encoding: Encoding) -> Encoded:
+    if not len(encoding):
+        raise Invalid("nothing of it is left as tokens", field=text.field)
     ids, types = (np.array(values, dtype=np.int64) for values in (encoding.ids, encoding.type_ids))
     return Encoded(text, ids, types, encoding)

@@ -17,6 +17,7 @@ from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.texts import Encoded, Text
 
 MAX_CHARACTERS = 1_000_000  # in one text; even the longest inputs of models end far below
+MAX_TEXTS = 10_000  # in one request; an empty one still takes a kilobyte and a place in the queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class Task(Protocol):
 def read_texts(inputs: Any, *, pairs: bool = False, field: str = "inputs") -> tuple[list[Text], bool]:
     """The texts in `inputs`, and whether it was a single one rather than a list."""
     if isinstance(inputs, list):
+        if len(inputs) > MAX_TEXTS:
+            raise TooLarge(
+                f"{len(inputs)} texts, more than {MAX_TEXTS}; send them in several requests", field=field
+            )
         return [_text(item, f"{field}[{index}]", pairs=pairs) for index, item in enumerate(inputs)], False
     return [_text(inputs, field, pairs=pairs, listed=True)], True
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from inlet.core.errors import Invalid
+from inlet.core.errors import Invalid, TooLarge
 from inlet.runtime.dialect import Dialect, Request, kind
 from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.model import Model
@@ -22,6 +22,7 @@ from inlet.runtime.tasks.base import Work, read_texts
 from inlet.runtime.tasks.parameters import Parameters
 from inlet.runtime.texts import Encoded, Limit, Text
 
+MAX_NUMBERS = 20_000_000  # in one answer of token vectors: 80 MB, and some 250 MB of JSON
 _TOKENIZE = frozenset({"truncation", "max_length", "padding"})
 _ONLY_POOLED = frozenset({"normalize", "prompt_name", "dimensions", "encoding_format"})
 _POOLED = _ONLY_POOLED | {"truncate", "truncation_direction"}
@@ -58,7 +59,19 @@ class FeatureExtraction:
             return items[0] if single else items
 
         limit = _limit(p, self._model.texts.max_length)
-        return Work(texts, partial(self._model.texts.encode, texts, limit), _copy, answer)
+
+        def encode() -> list[Encoded]:
+            encoded = self._model.texts.encode(texts, limit)
+            numbers = sum(map(len, encoded)) * self._model.shape.hidden
+            if numbers > MAX_NUMBERS:
+                raise TooLarge(
+                    f"vectors for every token would be {numbers} numbers, more than {MAX_NUMBERS}; send fewer texts in "
+                    "one request",
+                    field="inputs",
+                )
+            return encoded
+
+        return Work(texts, encode, _copy, answer)
 
     def _pooled(self, texts: Sequence[Text], p: Parameters) -> Work:
         pooling = self._model.pooling
