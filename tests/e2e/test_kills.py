@@ -30,10 +30,11 @@ def names(inlet: Installation) -> list[str]:
     return [e["name"] for e in inlet.api.get("/v2/endpoint/default").json()["items"]]
 
 
-def report(capsys: pytest.CaptureFixture[str], what: str, prober: Prober, back: float) -> None:
+def report(capsys: pytest.CaptureFixture[str], what: str, prober: Prober, back: float | None = None) -> None:
+    """One line of what was seen: for the README's table, and for whoever watches the suite."""
+    after = "" if back is None else f" back after {back:.2f} s;"
     with capsys.disabled():
-        counts = dict(prober.counts)
-        print(f"\n  {what}: back after {back:.2f} s; {counts}; slowest {prober.slowest():.2f} s")
+        print(f"\n  {what}:{after} {dict(prober.counts)}; slowest {prober.slowest():.2f} s")
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -43,7 +43,7 @@ class GatedLane:
 
 def text(length: int, value: int = 1) -> Encoded:
     ids = np.full(length, value, dtype=np.int64)
-    return Encoded(Text("", "inputs"), ids, np.zeros(length, dtype=np.int64), None)  # type: ignore[arg-type]
+    return Encoded(Text("", "inputs"), ids, np.zeros(length, dtype=np.int64))
 
 
 def first(row: FloatArray, _: Encoded) -> float:

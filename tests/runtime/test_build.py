@@ -206,7 +206,7 @@ def test_clipping_keeps_the_special_tokens(made: Reference) -> None:
     texts = Texts.open(made.minilm, positions=512, vocabulary=30522)
 
     def tokens(text: Text, limit: Limit) -> list[str]:
-        return list(texts.encode([text], limit)[0].source.tokens)
+        return list(texts.encode([text], limit, sources=True)[0].source.tokens)
 
     words = "one two three four five six"
     assert tokens(Text(words, "x"), Limit(5, clip=True)) == ["[CLS]", "one", "two", "three", "[SEP]"]
