@@ -196,12 +196,30 @@ def tasks() -> str:
     return _table(("task", "the model is", "parameters"), rows())
 
 
+def limits() -> str:
+    """What one request to a replica may hold."""
+    from inlet.runtime import body, texts
+    from inlet.runtime.tasks import base, embeddings
+
+    return _table(
+        ("in one request", "at most"),
+        (
+            ("bytes of its body", f"{body.MAX_BODY_BYTES:,}"),
+            ("texts", f"{base.MAX_TEXTS:,}"),
+            ("characters of a text", f"{base.MAX_CHARACTERS:,}"),
+            ("tokens, of all texts", f"{texts.MAX_TOKENS:,}"),
+            ("numbers in an answer of token vectors", f"{embeddings.MAX_NUMBERS:,}"),
+        ),
+    )
+
+
 PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
     (DOCS / "design" / "lifecycle.md", "lifecycle", lifecycle),
     (DOCS / "reference" / "settings.md", "settings", settings),
     (DOCS / "reference" / "cli.md", "commands", cli),
     (DOCS / "reference" / "api.md", "routes", routes),
     (DOCS / "reference" / "serving.md", "tasks", tasks),
+    (DOCS / "reference" / "serving.md", "limits", limits),
 )
 
 

@@ -91,7 +91,7 @@ def clone(port: int, record: Path | None) -> None:
         terminal.interrupt()
         if record is not None:
             record.write_text(shown)
-    print(f"clone to first answer: {took:.0f} s (load before: {busy:.2f})")
+    _say(f"clone to first answer: {took:.0f} s (load before: {busy:.2f})")
 
 
 def wake(times: int) -> None:
@@ -105,9 +105,8 @@ def wake(times: int) -> None:
             [inlet, "up", "--port", "0", "--sample"], env=env, stdout=subprocess.PIPE, text=True
         )
         try:
-            assert server.stdout is not None
             url = ""
-            for line in server.stdout:
+            for line in server.stdout or ():
                 url = url or (found[1] if (found := re.search(r"URL\s+(http://\S+)", line)) else "")
                 if "Ctrl-C stops everything" in line:
                     break
@@ -123,7 +122,7 @@ def wake(times: int) -> None:
 def _wake(client: httpx.Client, times: int) -> None:
     asleep, awake = [], []
     for _ in range(times):
-        time.sleep(3.0)  # what the router last said of the endpoint must not be older than the end of our request
+        time.sleep(3.0)  # until the router has reported that no request waits any more
         client.post("/v2/endpoint/default/sample/scale-to-zero").raise_for_status()
         deadline = time.monotonic() + 60
         while client.get("/v2/endpoint/default/sample/replica").json()["items"]:
@@ -132,9 +131,9 @@ def _wake(client: httpx.Client, times: int) -> None:
             time.sleep(0.2)
         asleep.append(_timed(client))
         awake.append(_timed(client))
-    print(f"load {os.getloadavg()[0]:.2f}")
+    _say(f"load {os.getloadavg()[0]:.2f}")
     for label, values in (("asleep", asleep), ("awake", awake)):
-        print(
+        _say(
             f"{label}: median {statistics.median(values):.3f} s, slowest {max(values):.3f} s, of {len(values)} requests"
         )
 
@@ -144,6 +143,10 @@ def _timed(client: httpx.Client) -> float:
     answer: Any = client.post("/default/sample", json=QUESTION)
     answer.raise_for_status()
     return time.perf_counter() - begun
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 def main() -> None:

@@ -140,9 +140,8 @@ class Reconciler:
         """Step and commit one endpoint; None when somebody else went on."""
         memory = self._remembered(endpoint)
         attempt = (endpoint.target.number, endpoint.starting_since)
-        if (
-            memory.attempt != attempt
-        ):  # somebody tries something else: no pause of the last attempt holds it up
+        if memory.attempt != attempt:
+            # Somebody tries something else: no pause of the last attempt holds it up.
             memory.attempt, memory.retry, memory.not_before, memory.note = attempt, FIRST_RETRY_S, 0.0, None
         now = self._clock()
         own = tuple(s for s in sets if s.endpoint_id == endpoint.id)

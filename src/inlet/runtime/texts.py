@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -43,14 +43,22 @@ class Limit:
     side: str = "right"
 
 
+class Source(NamedTuple):
+    """Where a text's tokens stand in it; not the tokenizer's own object, which keeps all that was clipped."""
+
+    tokens: list[str]
+    offsets: list[tuple[int, int]]
+    special_tokens_mask: list[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One text as the engine takes it. `source` has words, offsets and the special tokens' places."""
+    """One text as the engine takes it; `source` only where it was asked for."""
 
     text: Text
     ids: IntArray
     token_types: IntArray
-    source: Encoding
+    source: Source | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -104,11 +112,11 @@ class Texts:
         """Tokens of a single text that fit beside the special ones."""
         return self.max_length - self._specials(pair=False)
 
-    def encode(self, texts: Sequence[Text], limit: Limit) -> list[Encoded]:
+    def encode(self, texts: Sequence[Text], limit: Limit, *, sources: bool = False) -> list[Encoded]:
         """Token ids of each text; `Invalid` names the text that is too long and may not be clipped."""
         found, total = [], 0
         for text in texts:
-            found.append(self._encode(text, limit))
+            found.append(self._encode(text, limit, sources=sources))
             total += len(found[-1])
             if total > MAX_TOKENS:
                 raise TooLarge(
@@ -131,7 +139,7 @@ class Texts:
                 )
             whole.truncate(self.room, stride=stride)
             first = self._tokenizer.post_process(whole)
-            found += [_encoded(text, window) for window in (first, *first.overflowing)]
+            found += [_encoded(text, window, sources=True) for window in (first, *first.overflowing)]
         return found
 
     def join(self, tokens: Sequence[str]) -> str:
@@ -139,33 +147,18 @@ class Texts:
         decoder = self._tokenizer.decoder
         return str(decoder.decode(list(tokens))) if decoder is not None else " ".join(tokens)
 
-    def _encode(self, text: Text, limit: Limit) -> Encoded:
+    def _encode(self, text: Text, limit: Limit, *, sources: bool) -> Encoded:
         first = self._cased(text.text)
-        pair = None if text.pair is None else self._cased(text.pair)
-        encoding = self._tokenize(first, pair)
-        if len(encoding) > limit.tokens:
-            if not limit.clip:
-                raise Invalid(
-                    f"{len(encoding)} tokens, more than the {limit.tokens} that this model takes; "
-                    'shorten it, or clip it with "parameters": {"truncation": true}',
-                    field=text.field,
-                )
-            encoding = self._clipped(first, pair, limit)
-        return _encoded(text, encoding)
-
-    def _clipped(self, text: str, pair: str | None, limit: Limit) -> Encoding:
-        room = max(limit.tokens - self._specials(pair=pair is not None), 0)
-        first = self._tokenize(text, specials=False)
-        if pair is None:
-            first.truncate(room, direction=limit.side)
-            return self._tokenizer.post_process(first)
-        second = self._tokenize(pair, specials=False)
-        # The longer of the two gives way, as under the tokenizers' own "longest first".
-        short, long = sorted((first, second), key=len)
-        keep = min(len(short), room // 2)
-        short.truncate(keep, direction=limit.side)
-        long.truncate(room - keep, direction=limit.side)
-        return self._tokenizer.post_process(first, second)
+        encoding = self._tokenize(first, None if text.pair is None else self._cased(text.pair))
+        if len(encoding) <= limit.tokens:
+            return _encoded(text, encoding, sources=sources)
+        if not limit.clip:
+            raise Invalid(
+                f"{len(encoding)} tokens, more than the {limit.tokens} that this model takes; "
+                'shorten it, or clip it with "parameters": {"truncation": true}',
+                field=text.field,
+            )
+        return _encoded(text, encoding, sources=sources, kept=_kept(encoding, limit))
 
     def _tokenize(self, text: str, pair: str | None = None, *, specials: bool = True) -> Encoding:
         if len(text) + len(pair or "") <= _LONG_CHARACTERS:
@@ -181,8 +174,29 @@ class Texts:
         return int(self._tokenizer.num_special_tokens_to_add(pair))
 
 
-def _encoded(text: Text, encoding: Encoding) -> Encoded:
+def _kept(encoding: Encoding, limit: Limit) -> IntArray:
+    """The positions that stay: all special tokens, and of a pair the longer text gives way ("longest first").
+
+    Not `Encoding.truncate`: it keeps what it cuts off as windows, and of a pair every combination of them.
+    """
+    owners = np.array([-1 if owner is None else owner for owner in encoding.sequence_ids], dtype=np.int64)
+    special, *both = (np.flatnonzero(owners == owner) for owner in (-1, 0, 1))
+    room = max(limit.tokens - len(special), 0)
+    short, long = sorted(both, key=len)
+    share = min(len(short), room // 2)
+    ends = [
+        places[:most] if limit.side == "right" else places[len(places) - most :]
+        for places, most in ((short, share), (long, min(len(long), room - share)))
+    ]
+    return np.sort(np.concatenate((special, *ends)))
+
+
+def _encoded(text: Text, encoding: Encoding, *, sources: bool, kept: IntArray | None = None) -> Encoded:
     if not len(encoding):
         raise Invalid("nothing of it is left as tokens", field=text.field)
     ids, types = (np.array(values, dtype=np.int64) for values in (encoding.ids, encoding.type_ids))
-    return Encoded(text, ids, types, encoding)
+    source = Source(encoding.tokens, encoding.offsets, encoding.special_tokens_mask) if sources else None
+    if kept is not None:
+        ids, types = ids[kept], types[kept]
+        source = source and Source(*([values[place] for place in kept] for values in source))
+    return Encoded(text, ids, types, source)

@@ -220,6 +220,8 @@ class Keeper:
             self._pipes[read] = stream
             self._poll.register(read, select.POLLIN)
             ends.append(write)
+        # A SIGTERM that we pass on must wait until the child can die of it: our handler would swallow it there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         self._child = os.fork()
         if self._child == 0:
             try:
@@ -228,6 +230,7 @@ class Keeper:
                 os.write(2, f"The replica could not be started: {error}\n".encode())
             finally:
                 os._exit(127)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         for write in ends:
             os.close(write)
 
@@ -250,6 +253,7 @@ class Keeper:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         os.chdir(os.path.join(self._plan.folder, "work"))
         os.execvpe(self._plan.command[0], self._plan.command, self._plan.env)  # noqa: S606
 

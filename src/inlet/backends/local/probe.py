@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from dataclasses import dataclass
 
 # HTTP/1.0: the answer cannot be chunked, and ends with the connection.
@@ -50,14 +51,14 @@ async def _ask(socket: str) -> Health:
 def _parse(answer: bytes) -> Health:
     head, _, body = answer.partition(b"\r\n\r\n")
     parts = head.split(maxsplit=2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not re.fullmatch(rb"[1-5][0-9]{2}", parts[1]):
         return SILENT
     status = int(parts[1])
     if status == 200:
         return Health(status)
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # whatever a replica says must not end the probing
         return Health(status)
     if not isinstance(document, dict):
         return Health(status)

@@ -139,7 +139,8 @@ class Replica:
             )
             replica._watch(_spawn(plan))
         except OSError:
-            site.spawn(replica._clear_away(leftovers=False))
+            # The keeper may run already, if watching it was what failed.
+            site.spawn(replica._clear_away(leftovers=True))
             raise
         return replica
 

@@ -50,7 +50,7 @@ class TokenClassification:
         strategy = p.choice("aggregation_strategy", _STRATEGIES, default)
         ignored = frozenset(p.strings("ignore_labels", ["O"]))
         stride = p.integer("stride", None)
-        encode = partial(self._model.texts.encode, texts, self._limit(p))
+        encode = partial(self._model.texts.encode, texts, self._limit(p), sources=True)
         if stride is not None:
             self._check_stride(stride, strategy)
             encode = partial(self._model.texts.windows, texts, stride)
@@ -145,6 +145,7 @@ class TokenClassification:
 
 def _tokens(scores: FloatArray, encoded: Encoded, texts: Texts) -> list[_Token]:
     source, sentence = encoded.source, encoded.text.text
+    assert source is not None  # noqa: S101 - this task asks for it
     tokens = []
     rows = zip(source.tokens, source.offsets, source.special_tokens_mask, scores, strict=True)
     for index, (word, (start, end), special, row) in enumerate(rows):
