@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import resource
 import time
 from pathlib import Path
+
+import psutil
 
 from inlet.backends.local import keeper
 from inlet.backends.local.logs import Logs
@@ -94,6 +97,29 @@ def test_a_follower_survives_rotation(tmp_path: Path) -> None:
     file.close()
     assert (tmp_path / "r.log.1").exists()
     assert got == [f"number {number}" for number in range(60)]
+
+
+async def test_logs_of_many_ended_replicas_need_few_open_files(tmp_path: Path) -> None:
+    """An endpoint that slept and woke for a month has thousands."""
+    (tmp_path / "e1").mkdir()
+    for index in range(300):
+        (tmp_path / "e1" / f"r{index:03}.log").write_bytes(b"%d.000000 stdout line %d\n" % (index, index))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + 50, before[1]))
+    try:
+        for follow in (False, True):
+            found = Logs(tmp_path).read(
+                "e1", replica_id=None, tail=None, follow=follow, alive=lambda name: name == "r299"
+            )
+            assert [(await anext(found)).line for _ in range(300)] == [f"line {i}" for i in range(300)]
+            with (tmp_path / "e1" / "r299.log").open("ab") as log:
+                log.write(b"400.000000 stdout more\n")
+            if follow:
+                assert (await anext(found)).line == "more", "each line once"
+            await found.aclose()
+            (tmp_path / "e1" / "r299.log").write_bytes(b"299.000000 stdout line 299\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_lines_without_an_end_are_written_when_the_stream_ends(tmp_path: Path) -> None:

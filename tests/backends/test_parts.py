@@ -70,6 +70,8 @@ async def answered(tmp_path: Path, answer: Callable[[asyncio.StreamWriter], Awai
         (b'HTTP/1.1 503 X\r\n\r\n{"error": "e", "state": "downloading"}', Health(503, "downloading", "e")),
         (b"HTTP/1.1 503 X\r\n\r\nnot json", Health(503)),
         (b"HTTP/1.1 503 X\r\n\r\n[1]", Health(503)),
+        (b"HTTP/1.1 503 X\r\n\r\n" + b"[" * 16_000, Health(503)),
+        (b"HTTP/1.1 " + b"5" * 5000 + b" X\r\n\r\n", SILENT),
         (b"SSH-2.0-OpenSSH_9\r\n", SILENT),
         (b"HTTP/1.1 abc\r\n\r\n", SILENT),
         (b"", SILENT),

@@ -240,6 +240,24 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(classifier: Repli
     assert classifier.ask({"inputs": "a"})
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_caller_that_sends_all_of_a_too_large_body_gets_the_refusal(
+    classifier: Replica, chunked: bool
+) -> None:
+    """A closed connection would be a broken pipe to it, and a 502 behind a router."""
+    body = b" " * (4 * MAX_BODY_BYTES)
+    head = f"content-length: {len(body)}"
+    if chunked:
+        head, body = "transfer-encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(classifier.socket))
+        raw.sendall(f"POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n".encode())
+        raw.sendall(body)
+        assert raw.recv(1000).startswith(b"HTTP/1.1 413")
+        raw.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 def test_a_text_that_is_too_long_for_any_model_is_refused_before_it_is_tokenized(classifier: Replica) -> None:
     answer = classifier.post({"inputs": ["a", "a " * 500_001], "parameters": {"truncation": True}})
     assert answer.status_code == 413

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from inlet.core.errors import InletError, TooLarge, TooMany
+from inlet.core.errors import InletError, TooMany
+from inlet.runtime.body import Endless
 
 _JSON = "application/json"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -49,6 +50,6 @@ def from_error(error: InletError) -> Answer:
     headers = {}
     if isinstance(error, TooMany):
         headers["retry-after"] = str(math.ceil(error.retry_after))
-    if isinstance(error, TooLarge):
-        headers["connection"] = "close"  # the rest of the body will not be read
+    if isinstance(error, Endless):
+        headers["connection"] = "close"
     return refusal(error.status, str(error), headers=headers)

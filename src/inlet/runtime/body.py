@@ -12,6 +12,9 @@ import orjson
 from inlet.core.errors import InletError, Invalid, TooLarge
 from inlet.runtime.dialect import kind
 
+_MOST_FORGOTTEN = (
+    100_000_000  # bytes of a refused body: to close on a caller that still sends would lose the refusal
+)
 MAX_BODY_BYTES = 10_000_000  # tokens take some thirty times the memory of their text
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -28,26 +31,38 @@ class UnsupportedMediaType(InletError):
     status = 415
 
 
+class Endless(TooLarge):
+    """A body too large even to be read and forgotten: the connection must end."""
+
+
 class Disconnected(Exception):
     """The caller has gone."""
 
 
 async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The whole body; refuses one that is too large before it is stored."""
+    """The whole body; refuses one that is too large before it is stored.
+
+    What is left of it then is read and forgotten: by the server when its length is known, else here.
+    """
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
-    parts, size = [], 0
+        raise _too_large(int(declared))
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
         part = message.get("body", b"")
         size += len(part)
+        over = not message.get("more_body", False)
         if size > MAX_BODY_BYTES:
-            raise _too_large()
+            parts.clear()
+            if over or size > _MOST_FORGOTTEN:
+                raise _too_large(size)
+            continue
         parts.append(part)
-        if not message.get("more_body", False):
+        if over:
             return b"".join(parts)
 
 
@@ -95,5 +110,6 @@ def _utf8(body: bytes, charset: str) -> bytes | str:
         raise Invalid(f"the body is not valid {charset}") from error
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer texts in one request")
+def _too_large(size: int) -> TooLarge:
+    error = Endless if size > _MOST_FORGOTTEN else TooLarge
+    return error(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer texts in one request")

@@ -59,7 +59,9 @@ class Logs:
         self._followers.setdefault(endpoint_id, set()).add(event)
         try:
             over = replica_id is not None and not alive(replica_id)
-            for line in await asyncio.to_thread(files.history, tail):
+            # Asked before reading: what an ended replica wrote is all there. Its file need not stay open.
+            ended = {name for name in await asyncio.to_thread(files.names) if not (follow and alive(name))}
+            for line in await asyncio.to_thread(files.history, tail, ended):
                 yield line
             while follow and not over:
                 with contextlib.suppress(TimeoutError):
@@ -103,9 +105,18 @@ class _Files:
         self._replica_id = replica_id
         self._open: dict[str, _File] = {}
 
-    def history(self, tail: int | None) -> list[LogLine]:
-        """What there is, oldest first, the last `tail` lines of it."""
-        each = [deque(file.history(), maxlen=tail) for file in self._files()]
+    def names(self) -> list[str]:
+        """The replicas that have a log."""
+        self._files()
+        return list(self._open)
+
+    def history(self, tail: int | None, ended: set[str]) -> list[LogLine]:
+        """What there is, oldest first, the last `tail` lines of it. Those that `ended` are closed once they are read."""
+        each = []
+        for file in self._files():
+            each.append(deque(file.history(), maxlen=tail))
+            if file.replica_id in ended:
+                file.finish()
         lines: Iterable[LogLine] = heapq.merge(*each, key=attrgetter("at"))
         return list(deque(lines, maxlen=tail))
 
@@ -135,7 +146,8 @@ class _File:
 
     def __init__(self, path: Path, replica_id: str) -> None:
         self._path = path
-        self._replica_id = replica_id
+        self.replica_id = replica_id
+        self._finished = False
         self._file: BinaryIO | None = None
         self._partial = b""
 
@@ -151,6 +163,8 @@ class _File:
         yield from self.more()
 
     def more(self) -> Iterator[LogLine]:
+        if self._finished:
+            return
         if self._file is None:
             self._reopen()
         while self._file is not None:
@@ -160,6 +174,11 @@ class _File:
             yield from self._parse(self._file.read())  # what was written between reading and rotation
             self._partial = b""
             self._reopen()
+
+    def finish(self) -> None:
+        """Nothing more will come."""
+        self._finished = True
+        self.close()
 
     def close(self) -> None:
         if self._file is not None:
@@ -183,4 +202,4 @@ class _File:
             at, _, rest = line.partition(b" ")
             stream, _, text = rest.partition(b" ")
             with contextlib.suppress(ValueError):  # cut short by a full disk
-                yield LogLine(float(at), self._replica_id, stream.decode(), text.decode(errors="replace"))
+                yield LogLine(float(at), self.replica_id, stream.decode(), text.decode(errors="replace"))
