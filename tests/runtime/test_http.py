@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -240,6 +241,14 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(classifier: Repli
     assert classifier.ask({"inputs": "a"})
 
 
+def read_answer(raw: socket.socket) -> int:
+    """The status of one answer, read to its end."""
+    answer = http.client.HTTPResponse(raw)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_caller_that_sends_all_of_a_too_large_body_gets_the_refusal(
     classifier: Replica, chunked: bool
@@ -253,9 +262,9 @@ def test_a_caller_that_sends_all_of_a_too_large_body_gets_the_refusal(
         raw.connect(str(classifier.socket))
         raw.sendall(f"POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n".encode())
         raw.sendall(body)
-        assert raw.recv(1000).startswith(b"HTTP/1.1 413")
+        assert read_answer(raw) == 413
         raw.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+        assert read_answer(raw) == 200
 
 
 def test_a_text_that_is_too_long_for_any_model_is_refused_before_it_is_tokenized(classifier: Replica) -> None:
