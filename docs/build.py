@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ def _explained(parameter: Any) -> str:
     return text
 
 
+@cache
 def openapi() -> dict[str, Any]:
     """The document that a server answers at /openapi.json."""
     from inlet.backends.fake import FakeBackend
