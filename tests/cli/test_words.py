@@ -108,7 +108,7 @@ def test_the_curl_can_be_pasted_and_shows_no_token() -> None:
         "curl",
         "http://h/default/mini",
         "-H",
-        "Authorization: Bearer $INLET_API_TOKEN",
+        "Authorization: Bearer $TOKEN",
         "-H",
         "Content-Type: application/json",
         "-d",

@@ -241,6 +241,39 @@ async def test_it_falls_asleep_and_a_waiting_request_wakes_it(site: Site) -> Non
         await site.until(State.RUNNING, ticks=5)
 
 
+async def test_a_request_that_waited_before_it_fell_asleep_does_not_wake_it(site: Site) -> None:
+    async with site.running():
+        await site.add(low=0)
+        await site.until(State.RUNNING, ticks=5)
+        waited = Signals("r1", (Signal("e", in_flight=0, waiting=1, requests=1, last_request_at=None),))
+        site.board.record(waited, site.clock())
+        site.later = 0.5
+        await site.change(lambda e: intents.scale_to_zero(e, person=PERSON, now=site.clock()))
+        await site.until_true("stopped", lambda: not site.backend._sets, ticks=5)
+        await site.until(State.SCALED_TO_ZERO)
+        site.board.record(waited, site.clock())
+        site.loop.wake()
+        await site.until(State.RUNNING, ticks=5)
+
+
+@pytest.mark.parametrize(("server", "own"), [("inl_server", None), (None, "inl_own")])
+async def test_a_token_of_inlet_never_goes_to_the_hub(
+    site: Site, server: str | None, own: str | None
+) -> None:
+    site.launcher = Launcher(vault=site.vault, server_token=server, first_namespace="default")
+    site.loop = site.make_loop()
+    async with site.running():
+        await site.add(secrets={} if own is None else {"HF_TOKEN": site.vault.seal(own)})
+        if own is None:
+            await site.until(State.INITIALIZING)
+            assert site.lookups == [("good-1", None)]
+        else:
+            failed = await site.until(State.FAILED)
+            assert failed.failure is not None
+            assert "token of Inlet" in failed.failure.message
+            assert site.lookups == []
+
+
 async def test_a_blind_or_failing_platform_changes_nothing_and_is_asked_again(site: Site) -> None:
     async with site.running():
         await site.add()

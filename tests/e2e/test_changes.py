@@ -69,6 +69,10 @@ def test_a_sleeping_endpoint_holds_its_requests_and_wakes(
         assert refused.status_code == 503
         assert refused.json()["state"] in ("scaledToZero", "pending", "initializing")
         assert "retry-after" in refused.headers
+        # It would not wait, but it is demand all the same.
+        inlet.wait_for_state("probed", "running")
+        assert inlet.api.post("/v2/endpoint/default/probed/scale-to-zero").status_code == 200
+        wait_for("sleep", lambda: not inlet.replicas())
         with Prober(url, TOKEN, BODY, rate=40) as prober:
             prober.wait_for(80)
         report(capsys, "woken by requests", prober)

@@ -26,6 +26,12 @@ def serve(inlet: Installation, model: Path, replicas: int = 1) -> str:
     return str(inlet.endpoint("probed")["status"]["url"])
 
 
+def running(inlet: Installation) -> set[str]:
+    """The ids of the replicas that are ready, as the API shows them now."""
+    items = inlet.api.get("/v2/endpoint/default/probed/replica").json()["items"]
+    return {item["id"] for item in items if item["status"]["stage"] == "running"}
+
+
 def names(inlet: Installation) -> list[str]:
     return [e["name"] for e in inlet.api.get("/v2/endpoint/default").json()["items"]]
 
@@ -43,17 +49,14 @@ def test_a_killed_replica(
 ) -> None:
     with installation(home) as inlet:
         url = serve(inlet, sample_model, replicas)
-        before = {p.pid for p in inlet.replicas()}
+        names_before = running(inlet)
         with Prober(url, TOKEN, BODY) as prober:
             prober.wait_for(50)
             killed = time.monotonic()
-            psutil.Process(min(before)).kill()
+            inlet.replicas()[0].kill()
             wait_for(
                 "a replica in its place",
-                lambda: (
-                    len({p.pid for p in inlet.replicas()} - {min(before)}) == replicas
-                    and inlet.endpoint("probed")["status"]["readyReplica"] == replicas
-                ),
+                lambda: len(running(inlet)) == replicas and running(inlet) != names_before,
                 within=BACK_WITHIN_S,
             )
             back = time.monotonic() - killed

@@ -120,9 +120,6 @@ def _show_off(client: Client, endpoint: EndpointInfo) -> None:
         out.print(f"\n{words.shortened(body['inputs'])}\n→ {words.shortened(answer)}")
     public = endpoint.type == "public"
     out.print(f"\n{words.curl(endpoint.url, body, public=public)}")
-    if not public and "INLET_API_TOKEN" not in os.environ:
-        output.say(
-            "\nA token for it: inlet token create my-app --permission "
-            f"infer:{client.default_namespace()}/{endpoint.name}",
-            "dim",
-        )
+    if not public:
+        permission = f"infer:{client.default_namespace()}/{endpoint.name}"
+        output.say(f"\nA token for it: TOKEN=$(inlet token create my-app --permission {permission})", "dim")

@@ -164,7 +164,7 @@ def update(
         if not changes:
             raise typer.BadParameter("say what to change: --help lists what there is")
         endpoint = client.update_endpoint(name, changes)
-        if wait and endpoint.state == State.UPDATING:
+        if wait and endpoint.state in (State.PENDING, State.INITIALIZING, State.UPDATING):
             endpoint = wait_until_ready(client, name)
     _result(endpoint, output_)
 

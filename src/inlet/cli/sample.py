@@ -31,8 +31,11 @@ QUESTION: dict[str, Any] = {
 }
 
 
-async def show(settings: Settings, *, token: str, shown_token: str, console: Console) -> None:
-    """Make the sample endpoint if it is not there, wait until it answers, and show how to ask it."""
+async def show(settings: Settings, *, token: str, fresh: str | None, console: Console) -> None:
+    """Make the sample endpoint if it is not there, wait until it answers, and show how to ask it.
+
+    `token` is this machine's own and is not shown; `fresh` is the one that was just printed, if there was one.
+    """
     started = time.monotonic()
     async with AsyncClient(settings.near_url, token, namespace=settings.namespace) as client:
         with console.status("starting the sample endpoint") as status:
@@ -52,7 +55,10 @@ async def show(settings: Settings, *, token: str, shown_token: str, console: Con
     for sentence, score in zip(QUESTION["inputs"]["sentences"], scores, strict=True):
         console.print(f"  {score:6.3f}  {sentence}")
     console.print("\nAsk it yourself:")
-    for line in _curl(endpoint.url or "", shown_token):
+    lines = _curl(endpoint.url or "", fresh or "$TOKEN")
+    if fresh is None:
+        lines.insert(0, f"TOKEN=$(inlet token create try --permission infer:{settings.namespace}/{NAME})")
+    for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 

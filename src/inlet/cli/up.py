@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ def _bind(host: str, port: int) -> socket.socket:
 class _Parent:
     def __init__(self, settings: Settings, console: Console, *, with_sample: bool) -> None:
         self._console, self._with_sample = console, with_sample
+        self._command = os.path.relpath(sys.argv[0])  # how the person came here, and so how to come again
         self._listener = _bind(settings.host, settings.port)
         # Port 0 means any free one: from here on everybody knows which.
         self._settings = replace(settings, port=self._listener.getsockname()[1])
@@ -158,13 +160,14 @@ class _Parent:
         self._console.print(f"[green]✔[/green] ready after {time.monotonic() - started:.1f} s")
         if self._with_sample:
             try:
-                await sample.show(
-                    self._settings, token=own, shown_token=fresh or "$INLET_TOKEN", console=self._console
-                )
+                await sample.show(self._settings, token=own, fresh=fresh, console=self._console)
             except InletError as error:  # everything else runs all the same
                 self._console.print("[yellow]the sample endpoint does not answer[/yellow]")
                 report(error)
-        self._console.print("\nCtrl-C stops everything; the next start finds it as it was.")
+        self._console.print(
+            f"\nNext, in another terminal: [bold]{self._command} deploy MODEL[/bold]", soft_wrap=True
+        )
+        self._console.print("Ctrl-C stops everything; the next start finds it as it was.")
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + START_WITHIN_S

@@ -137,7 +137,7 @@ def curl(url: str, body: Mapping[str, Any], *, public: bool) -> str:
     """The same request for a shell; the token stays a variable, so that it is on no screen."""
     lines = [f"curl {shlex.quote(url)}"]
     if not public:
-        lines.append('-H "Authorization: Bearer $INLET_API_TOKEN"')
+        lines.append('-H "Authorization: Bearer $TOKEN"')
     lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(orjson.dumps(body).decode())}"]
     return " \\\n  ".join(lines)
 

@@ -50,7 +50,13 @@ class _Server(uvicorn.Server):
 def _serve_on(app: ASGIApp) -> _Server:
     return _Server(
         uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=3, loop="none"
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+            loop="none",
         )
     )
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from inlet.backends.base import Launch, ReplicaSet
+from inlet.control.tokens import PREFIX
 from inlet.control.vault import Vault
 from inlet.core.catalogue import Instance, find
 from inlet.core.endpoint import Endpoint, Revision, replica_set_id
@@ -23,12 +24,19 @@ class Launcher:
     """Builds replica sets. `server_token` is the server's own Hub token, lent to the first namespace only."""
 
     def __init__(self, *, vault: Vault, server_token: str | None, first_namespace: str) -> None:
-        self._vault, self._server_token, self._first_namespace = vault, server_token, first_namespace
+        # A client's shell has our own token in HF_TOKEN; Inlet started from it must not carry that to the Hub.
+        self._server_token = None if _ours(server_token) else server_token
+        self._vault, self._first_namespace = vault, first_namespace
 
     def hub_token(self, endpoint: Endpoint, model: Model) -> str | None:
-        """The token for our own questions about this model: the endpoint's own `HF_TOKEN`, else the server's, or None."""
+        """The token for our own questions about this model: the endpoint's own `HF_TOKEN`, else the server's, or None.
+
+        `Refused` if it is a token of Inlet: those never go to the Hub.
+        """
         sealed = model.secrets.get("HF_TOKEN")
         own = model.env.get("HF_TOKEN") if sealed is None else self._vault.open(sealed)
+        if _ours(own):
+            raise Refused("HF_TOKEN is a token of Inlet; it must be one of the Hub", field="model.secrets")
         lent = self._server_token if endpoint.namespace == self._first_namespace else None
         return own or lent
 
@@ -72,3 +80,7 @@ class Launcher:
                 command=model.command,
             ),
         )
+
+
+def _ours(token: str | None) -> bool:
+    return token is not None and token.startswith(PREFIX)

@@ -22,6 +22,7 @@ class LoadBoard:
         self._reports: dict[str, tuple[float, dict[str, Signal]]] = {}
         self._history: dict[str, deque[tuple[float, int]]] = {}
         self._last_request: dict[str, float] = {}
+        self._waiting_at: dict[str, float] = {}
 
     def record(self, signals: Signals, now: float) -> bool:
         """Take one router's report; True when a request waits somewhere, so the loop should look at once."""
@@ -35,6 +36,8 @@ class LoadBoard:
                 self._last_request[signal.endpoint_id] = max(
                     seen, self._last_request.get(signal.endpoint_id, 0.0)
                 )
+            if signal.waiting > 0:
+                self._waiting_at[signal.endpoint_id] = now
             history = self._history.setdefault(signal.endpoint_id, deque())
             history.append((now, signal.in_flight + signal.waiting))
             while history[0][0] < now - WINDOW_S:
@@ -55,9 +58,11 @@ class LoadBoard:
             pending=sum(recent) / len(recent) if recent else 0.0,
             last_request_at=self._last_request.get(endpoint_id),
             cpu=cpu,
+            waiting_at=self._waiting_at.get(endpoint_id, 0.0),
         )
 
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone."""
         self._history.pop(endpoint_id, None)
         self._last_request.pop(endpoint_id, None)
+        self._waiting_at.pop(endpoint_id, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from inlet.core.access import Grant, Token, hash_token
 
 PREFIX = "inl_"
-"""How a token of ours begins, so that scanners for leaked secrets can know it."""
+"""How a token of ours begins, so that scanners for leaked secrets (and `launch.py`) can know it."""
 
 
 def mint(

@@ -23,7 +23,8 @@ class Load:
     """What the routers and the platform saw of one endpoint.
 
     `in_flight` and `waiting` are now, `pending` is their mean over the last seconds; `last_request_at` in seconds since
-    the epoch; `cpu` the mean used share of the replicas' vCPU (1.0 = all), None if unknown.
+    the epoch; `cpu` the mean used share of the replicas' vCPU (1.0 = all), None if unknown. `waiting_at` is when somebody
+    was last reported to wait: routers report once a second, so it may be before what has happened since.
     """
 
     in_flight: int = 0
@@ -31,6 +32,7 @@ class Load:
     pending: float = 0.0
     last_request_at: float | None = None
     cpu: float | None = None
+    waiting_at: float = math.inf
 
 
 def desired_replicas(scaling: Scaling, *, current: int, load: Load, scaled_at: float, now: float) -> int:

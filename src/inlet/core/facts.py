@@ -70,7 +70,7 @@ class Situation:
             case Fact.LOST:
                 return self.ready == 0
             case Fact.DEMAND:
-                return self.load.waiting > 0 or self.endpoint.spec.scaling.min_replica > 0
+                return self._demand()
             case Fact.IDLE:
                 return self._idle()
 
@@ -103,7 +103,12 @@ class Situation:
             r.phase not in (Phase.TERMINATING, Phase.STOPPED) for r in found.replicas
         )
 
-    # Idleness
+    # Demand and idleness
+
+    def _demand(self) -> bool:
+        """A request has waited since the endpoint fell asleep, or the bounds ask for a replica."""
+        waits = self.load.waiting > 0 and self.load.waiting_at >= self.endpoint.since
+        return waits or self.endpoint.spec.scaling.min_replica > 0
 
     def idle_deadline(self) -> float | None:
         """When the endpoint falls asleep if nothing comes in until then; None if it never does."""

@@ -48,7 +48,8 @@ class RouteTable:
 class Signal:
     """What one router saw of one endpoint since its last report.
 
-    `waiting` requests are held for want of a replica, and are the demand that wakes a sleeping endpoint;
+    `waiting` requests are held for want of a replica (or would not wait for one), and are the demand that wakes a
+    sleeping endpoint;
     `in_flight` ones are with a replica; `requests` were begun since the last report; `last_request_at` is when the
     last counting request began or ended (health, info and metrics do not count), None if never.
     """

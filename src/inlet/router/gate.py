@@ -28,7 +28,7 @@ class Load:
     """One endpoint's requests in this router. `pending` counts all of them; the rest leaves out probes (routing.py).
 
     `waiting` are held for want of a replica, `in_flight` are with one, `requests` were begun since the last report,
-    `last_request_at` is when one last began or ended, in seconds since the epoch.
+    `unmet` were turned away since then because they would not wait (they are demand all the same), `last_request_at` is when one last began or ended, in seconds since the epoch.
     """
 
     endpoint_id: str
@@ -38,6 +38,7 @@ class Load:
     in_flight: int = 0
     waiting: int = 0
     requests: int = 0
+    unmet: int = 0
     last_request_at: float | None = None
     stats: Stats = field(default_factory=Stats)
 
@@ -62,6 +63,11 @@ class Ticket:
             self.load.waiting += 1
             if self.load.waiting == 1:
                 self._on_wait()
+
+    def turned_away(self) -> None:
+        """It would not wait any longer: demand all the same."""
+        self.load.unmet += 1
+        self._on_wait()
 
     def waited(self, now: float) -> float:
         """For how many seconds it has been held."""

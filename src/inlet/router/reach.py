@@ -82,6 +82,8 @@ async def _await_replica(context: Context, destination: Destination, ticket: Tic
     check_state(route)
     left = until - now
     if not destination.counted or left <= 0:
+        if destination.counted:
+            ticket.turned_away()
         raise not_ready(route, ticket.waited(now))
     ticket.wait(now)
     next_try = context.balance.next_try(route.endpoint_id)

@@ -57,16 +57,22 @@ class Reporter:
                 continue
 
     async def _report(self, gate: Gate) -> None:
-        busy = [load for load in gate.loads.values() if load.in_flight or load.waiting or load.requests]
+        busy = [
+            load
+            for load in gate.loads.values()
+            if load.in_flight or load.waiting or load.requests or load.unmet
+        ]
         ids = {load.endpoint_id for load in busy}
         settled = [load for load in gate.loads.values() if load.endpoint_id in self._told - ids]
-        sent = [(load, _signal(load)) for load in (*busy, *settled)]
-        body = dump_signals(Signals(self._router_id, tuple(signal for _, signal in sent)))
+        sent = [(load, load.unmet, _signal(load)) for load in (*busy, *settled)]
+        body = dump_signals(Signals(self._router_id, tuple(signal for _, _, signal in sent)))
         await ask(self._link, b"POST", SIGNALS_PATH.encode(), body=body, within=ANSWER_WITHIN_S)
-        for load, signal in sent:
+        for load, unmet, signal in sent:
             load.requests -= signal.requests
+            load.unmet -= unmet
         self._told = frozenset(ids)
 
 
 def _signal(load: Load) -> Signal:
-    return Signal(load.endpoint_id, load.in_flight, load.waiting, load.requests, load.last_request_at)
+    waiting = load.waiting + load.unmet
+    return Signal(load.endpoint_id, load.in_flight, waiting, load.requests, load.last_request_at)
