@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from inlet.core import intents
@@ -16,7 +17,7 @@ from inlet.core.autoscale import Load
 from inlet.core.endpoint import Cause, Endpoint, Failure, Person, Source, State, replica_set_id
 from inlet.core.errors import WrongState
 from inlet.core.facts import Policy, Seen
-from inlet.core.lifecycle import TABLE
+from inlet.core.lifecycle import TABLE, Intent
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
 from inlet.core.spec import Hardware, Image, Model, Scaling, Spec, Visibility, Workload
 from inlet.core.step import Apply, LookUp, Outcome, Remove, step
@@ -188,41 +189,34 @@ class World:
             return
         match self.rng.choice(["update", "update", "bounds", "pause", "resume", "resume", "zero", "delete"]):
             case "update":
-                low = self.endpoint.spec.scaling
-                spec = make_spec(self._model(), low.min_replica, low.max_replica)
-                self._intend(lambda e: intents.update(e, spec, person=PERSON, now=self.now))
+                scaling = self.endpoint.spec.scaling
+                spec = make_spec(self._model(), scaling.min_replica, scaling.max_replica)
+                self._intend(Intent.UPDATE, lambda e: intents.update(e, spec, person=PERSON, now=self.now))
             case "bounds":
-                low_, high = self._bounds()
-                spec = replace(self.endpoint.spec, scaling=Scaling(low_, high, 15 if low_ == 0 else None))
-                self._intend(lambda e: intents.update(e, spec, person=PERSON, now=self.now))
+                low, high = self._bounds()
+                spec = replace(self.endpoint.spec, scaling=Scaling(low, high, 15 if low == 0 else None))
+                self._intend(None, lambda e: intents.update(e, spec, person=PERSON, now=self.now))
             case "pause":
-                self._intend(lambda e: intents.pause(e, person=PERSON, now=self.now))
+                self._intend(Intent.PAUSE, lambda e: intents.pause(e, person=PERSON, now=self.now))
             case "resume":
-                self._intend(lambda e: intents.resume(e, person=PERSON, now=self.now))
+                self._intend(Intent.RESUME, lambda e: intents.resume(e, person=PERSON, now=self.now))
             case "zero":
-                self._intend(lambda e: intents.scale_to_zero(e, person=PERSON, now=self.now))
+                self._intend(
+                    Intent.SCALE_TO_ZERO, lambda e: intents.scale_to_zero(e, person=PERSON, now=self.now)
+                )
             case _ if self.rng.random() < 0.15:
-                self._intend(lambda e: intents.delete(e, person=PERSON, now=self.now))
+                self._intend(Intent.DELETE, lambda e: intents.delete(e, person=PERSON, now=self.now))
 
-    def _intend(self, change: object) -> None:
+    def _intend(self, intent: Intent | None, change: Callable[[Endpoint], Endpoint]) -> None:
+        """`intent` is None for a change that is no row of the table."""
         before = self.endpoint
         try:
-            after: Endpoint = change(before)  # type: ignore[operator]
+            after = change(before)
         except WrongState:
             return
-        self._note_intent(before, after)
+        if intent is not None:
+            self.taken[before.state, intent] += 1
         self.endpoint = replace(after, version=before.version + 1)
-
-    def _note_intent(self, before: Endpoint, after: Endpoint) -> None:
-        for row in TABLE:
-            if (
-                row.state is before.state
-                and row.next is after.state
-                and row.event.__class__.__name__ == "Intent"
-            ):
-                changed = before.target.workload != after.target.workload
-                if (row.event.value == "update") == changed and after.updated_at == self.now:
-                    self.taken[row.state, row.event] += 1
 
     # Traffic
 
