@@ -101,12 +101,16 @@ def stir(model) -> None:
 
 
 def train(model, batches, steps: int) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    """Warmed up and cooled down, so that it ends well whatever the seed or the CPU's rounding."""
+    rate = 2e-3
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     model.train()
     for step in range(steps):
         loss = model(**batches[step % len(batches)]).loss
         loss.backward()
         optimizer.step()
+        schedule.step()
         optimizer.zero_grad()
     model.eval()
     print(f"{type(model).__name__}: loss {loss.item():.3f}")
@@ -129,7 +133,7 @@ def topics(folder: Path) -> None:
         }
 
     model = BertForSequenceClassification(config(len(fast), list(TOPICS)))
-    train(model, [batch() for _ in range(40)], 120)
+    train(model, [batch() for _ in range(40)], 240)
     stir(model)
     model.save_pretrained(folder / "topics")
     for name, kind in (("half", torch.float16), ("brain", torch.bfloat16)):
@@ -188,7 +192,7 @@ def entities(folder: Path) -> None:
         return {**encoded, "labels": torch.tensor(labels)}
 
     model = BertForTokenClassification(config(len(fast), LABELS))
-    train(model, [batch() for _ in range(30)], 120)
+    train(model, [batch() for _ in range(30)], 240)
     stir(model)
     model.save_pretrained(folder / "entities")
 

@@ -139,6 +139,9 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("endless extensions", post(b"Transfer-Encoding: chunked\r\n", (b"1;" + b"a" * 200 + b"\r\nx\r\n") * 100), 400),
     ("endless trailers", post(b"Transfer-Encoding: chunked\r\n", b"0\r\n" + b"X: y\r\n" * 5000), 400),
     ("one long trailer", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nX: " + b"y" * 9000), 400),
+    ("trailer that is no field", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nX\r\n\r\n"), 400),
+    ("trailer that frames", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nContent-Length: 5\r\n\r\n"), 400),
+    ("space in an extension", post(b"Transfer-Encoding: chunked\r\n", b"0;x 0\r\n\r\n"), 400),
     ("trailer with bare LF", post(b"Transfer-Encoding: chunked\r\n", b"0\r\nX: y\n\r\n"), 400),
     # the rest
     ("two Authorizations", get(fields=H + b"Authorization: Bearer a\r\nAuthorization: Bearer inlet_caller\r\n"), 400),

@@ -5,7 +5,8 @@ three framings are here. Each is fed bytes as they come and returns `(payload, r
 complete, and only then can `rest` be non-empty. Must never buffer payload.
 
 Stricter than RFC 9112 asks: a chunk's size is 1 to 16 hexadecimal digits with no space around it, every line ends with
-CR LF, extensions are dropped and bounded, trailers are dropped and bounded.
+CR LF, an extension is `;name`, `;name=value` or `;name="value"` without a backslash, a trailer is a header field that
+frames nothing. Extensions and trailers are bounded and dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ MAX_CHUNK_LINE = 256
 MAX_EXTENSIONS = 16 * 1024  # all extensions of one body together
 MAX_TRAILERS = 8 * 1024
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_EXTENSION = rb";%b(?:=(?:%b|\"[\t !#-\[\]-~]*\"))?" % (_TOKEN, _TOKEN)
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION)
+_FIELD = re.compile(rb"(?!(?i:content-length|transfer-encoding):)%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
 
 class BadFraming(ValueError):
@@ -106,7 +110,7 @@ class Chunked:
             match = _SIZE.fullmatch(line)
             if match is None:
                 raise BadFraming("a chunk's size is not a hexadecimal number on a line of its own")
-            self._extensions += len(match[2] or b"")
+            self._extensions += len(match[2])
             if self._extensions > MAX_EXTENSIONS:
                 raise BadFraming("too many chunk extensions")
             self._left = int(match[1], 16)
@@ -119,8 +123,8 @@ class Chunked:
             self.done = True
         else:
             self._trailers += len(line)
-            if self._trailers > MAX_TRAILERS or not line.endswith(b"\r\n"):
-                raise BadFraming("the trailers are too long, or not lines")
+            if self._trailers > MAX_TRAILERS or _FIELD.fullmatch(line) is None:
+                raise BadFraming("the trailers are too long, or not header fields")
 
 
 def chunk(data: bytes) -> bytes:
