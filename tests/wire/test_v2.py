@@ -202,7 +202,7 @@ def spoilt(draw: st.DrawFn) -> dict[str, Any]:
     return value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(spoilt())
 def test_a_create_is_refused_or_stable(value: dict[str, Any]) -> None:
     parsed, refusal = attempt(lambda: parse_create(value, seal=seal))
@@ -217,7 +217,7 @@ def test_a_create_is_refused_or_stable(value: dict[str, Any]) -> None:
     assert parse_update(parsed.name, parsed.spec, {}, seal=seal).spec == parsed.spec
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(_names, _values, max_size=4) | spoilt())
 def test_an_update_is_refused_or_stable(patch: dict[str, Any]) -> None:
     spec = parse_create(body(secrets={"S": "hush"}), seal=seal).spec
