@@ -65,10 +65,7 @@ def world() -> Iterator[World]:
             yield World(inlet, home, env)
             assert inlet.stop() == 0
         finally:
-            if inlet.parent is not None and inlet.parent.poll() is None:
-                inlet.parent.kill()
-            for process in inlet.processes():
-                process.kill()
+            inlet.kill()
 
 
 def _models(home: Path, sample: Path) -> None:

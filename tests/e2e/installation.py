@@ -123,6 +123,13 @@ class Installation:
                 continue
         return found
 
+    def kill(self) -> None:
+        """Whatever of it still runs, so that a failed test leaves nothing behind."""
+        if self.parent is not None and self.parent.poll() is None:
+            self.parent.kill()
+        for process in self.processes():
+            process.kill()
+
     def replicas(self) -> list[psutil.Process]:
         """The serving processes (not their keepers)."""
         return [
@@ -185,7 +192,4 @@ def installation(
         )
         assert left == "none"
     finally:
-        if inlet.parent is not None and inlet.parent.poll() is None:
-            inlet.parent.kill()
-        for process in inlet.processes():
-            process.kill()
+        inlet.kill()

@@ -39,10 +39,7 @@ def test_the_first_start_prints_a_token_once_and_shows_a_prediction(home: Path) 
         assert not [w for w in inlet.output()[len(first) :].split() if w.startswith("inl_")]
         assert inlet.stop() == 0
     finally:
-        if inlet.parent is not None and inlet.parent.poll() is None:
-            inlet.parent.kill()
-        for process in inlet.processes():
-            process.kill()
+        inlet.kill()
 
 
 def test_a_taken_port_and_a_taken_home_are_said_clearly(home: Path) -> None:

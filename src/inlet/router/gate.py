@@ -28,7 +28,8 @@ class Load:
     """One endpoint's requests in this router. `pending` counts all of them; the rest leaves out probes (routing.py).
 
     `waiting` are held for want of a replica, `in_flight` are with one, `requests` were begun since the last report,
-    `unmet` were turned away since then because they would not wait (they are demand all the same), `last_request_at` is when one last began or ended, in seconds since the epoch.
+    `unmet` were turned away since then because they would not wait (they are demand all the same), `last_request_at` is
+    when one last began or ended, in seconds since the epoch.
     """
 
     endpoint_id: str

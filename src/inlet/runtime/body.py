@@ -12,9 +12,8 @@ import orjson
 from inlet.core.errors import InletError, Invalid, TooLarge
 from inlet.runtime.dialect import kind
 
-_MOST_FORGOTTEN = (
-    100_000_000  # bytes of a refused body: to close on a caller that still sends would lose the refusal
-)
+# Bytes of a refused body that are read and forgotten: to close on a caller that still sends would lose the refusal.
+_MOST_FORGOTTEN = 100_000_000
 MAX_BODY_BYTES = 10_000_000  # tokens take some thirty times the memory of their text
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
