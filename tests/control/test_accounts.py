@@ -84,6 +84,16 @@ async def test_nobody_gives_more_than_they_have(api: Api) -> None:
     await admin.refused(404, "DELETE", f"{TOKENS}/{foreign}")
 
 
+async def test_a_token_ends_no_later_than_the_one_that_makes_it(api: Api) -> None:
+    half_a_day = await api.grant(Grant(ADMINISTER), expires_at=api.time[0] + 43_200)
+    unasked = await half_a_day.ok("POST", TOKENS, wanted())
+    assert unasked["expiresAt"] == "2026-11-18T23:06:40.000000Z"
+    sooner = await half_a_day.ok("POST", TOKENS, wanted(expires_in_days=0.25))
+    assert sooner["expiresAt"] == "2026-11-18T17:06:40.000000Z"
+    refused = await half_a_day.refused(400, "POST", TOKENS, wanted(expires_in_days=0.75))
+    assert refused == "expires_in_days: a token cannot outlive the one that makes it, which ends in 0.50 days"
+
+
 async def test_namespaces(api: Api) -> None:
     assert await api.ok("GET", NAMESPACES) == {"items": [{"name": "default"}, {"name": "acme"}]}
     assert await api.ok("POST", NAMESPACES, {"name": "team-7"}) == {"name": "team-7"}

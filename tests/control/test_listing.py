@@ -53,6 +53,7 @@ async def test_filters_and_sorts(api: Api) -> None:
         ("tags=", newest_first),
         ("tags=nothing", []),
         ("type=public,protected", ["alpha", "beta-one"]),
+        ("type=private", ["alpha"]),
         ("task=feature-extraction", ["alpha"]),
         ("state=running,scaledToZero", ["beta-two", "beta-one"]),
         ("state=pending&type=protected&search=a", ["alpha"]),

@@ -1,7 +1,7 @@
 """Routes of tokens, namespaces and whoami.
 
-Mounted by `control/app.py`. Nobody can give more than they have: a token is made, seen and revoked by whoever is
-admin of everything that it may do. A token's value is answered once and kept nowhere.
+Mounted by `control/app.py`. Nobody can give more than they have, nor for longer: a token is made, seen and revoked by
+whoever is admin of everything that it may do. A token's value is answered once and kept nowhere.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def routes(
                     f"there is no namespace {grant.namespace!r}", field=f"permissions.{index}.namespace"
                 )
         now = clock()
-        expires_at = None if wanted.expires_in_days is None else now + wanted.expires_in_days * _DAY_S
-        value, token = mint(wanted.name, wanted.grants(), now, expires_at)
+        value, token = mint(wanted.name, wanted.grants(), now, _end(wanted, caller.token, now))
         await store.add_token(token)
         log.info("token_created", token=token.id)
         wake(None)
@@ -112,6 +111,20 @@ async def _admin(guard: Guard, request: Request) -> Caller:
     if not any(grant.permission is Permission.ADMIN for grant in caller.token.grants):
         raise Forbidden(f"The token {caller.token.name!r} lacks the permission admin")
     return caller
+
+
+def _end(wanted: NewToken, maker: Token, now: float) -> float | None:
+    """When the wanted token ends: with the token that makes it, unless an earlier end is asked for."""
+    if wanted.expires_in_days is None:
+        return maker.expires_at
+    end = now + wanted.expires_in_days * _DAY_S
+    if maker.expires_at is not None and end > maker.expires_at:
+        left = (maker.expires_at - now) / _DAY_S
+        raise Invalid(
+            f"a token cannot outlive the one that makes it, which ends in {left:.2f} days",
+            field="expires_in_days",
+        )
+    return end
 
 
 def _manages(caller: Caller, token: Token) -> bool:

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inlet.core.errors import InletError, Invalid, TooLarge, TooMany, Unavailable
@@ -103,12 +104,26 @@ async def _bad_query(_: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    message = error.detail
+    message, headers = error.detail, error.headers
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"There is nothing at {request.method} {request.scope['path'][:200]}"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        message = f"{request.method} is not possible here"
-    return error_answer(error.status_code, message, error.headers)
+        methods = _methods_at(request)
+        message = f"{request.method} is not possible here; use {' or '.join(methods)}"
+        headers = {"Allow": ", ".join(methods)}
+    return error_answer(error.status_code, message, headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods that this path has. Each is a route of its own, of which the framework names only the first."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 class RequestContext:

@@ -11,7 +11,7 @@
     ├── TooMany            429  overload: try again after `retry_after` seconds
     └── Unavailable        503  something that we need is away; try again later
         └── BackendUnavailable   a failed observation or call; never to be read as an empty answer
-    Refused                     a backend will not do it until a person acts (quota, bad image, forbidden)
+    Refused            500      a backend will not do it until a person acts (quota, bad image, forbidden)
 
 Used by every package. An error becomes an HTTP answer in exactly one place per process (`control/answers.py`,
 `router/answers.py`, `runtime/answers.py`). Messages never carry a secret, a token or a path outside the
@@ -95,6 +95,4 @@ class BackendUnavailable(Unavailable):
 
 
 class Refused(InletError):
-    """A backend will not do it until a person acts; the message says what."""
-
-    status = 400
+    """A backend will not do it until a person acts; the message says what. No fault of a request that meets it."""

@@ -91,6 +91,8 @@ def select(endpoints: Sequence[Endpoint], query: Query) -> Page:
 def _matching(endpoints: Sequence[Endpoint], query: Query) -> list[Endpoint]:
     tags = set(_words(query.tags))
     types = _words(query.type, "type", tuple(Visibility))
+    if Visibility.PRIVATE in types:
+        types.append(Visibility.PROTECTED)  # the older spelling of the same
     tasks = _words(query.task, "task", TASKS)
     states = _words(query.state, "state", _STATES)
     search = (query.search or "").lower()
