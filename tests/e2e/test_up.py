@@ -102,6 +102,6 @@ def test_a_sample_that_fails_is_said_and_ends_nothing(home: Path, tmp_path: Path
         again.port = inlet.port
         again.start()
         inlet.parent = again.parent
-        wait_for("Ctrl-C line", lambda: "the sample endpoint does not answer" in again.output())
-        assert "set model.task" in again.output()
+        wait_for("the sample's failure", lambda: "the sample endpoint does not answer" in again.output())
+        wait_for("its reason and what to do", lambda: "set model.task" in again.output())
         assert again.is_ready()
