@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from inlet.core.errors import Refused
@@ -57,17 +58,29 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def lock_file(path: Path, *, wait: bool) -> int | None:
-    """Hold `path` exclusively until this process ends, however it ends; None if another holds it and not `wait`.
+LOCK_WITHIN_S = 2.0
+"""How long to try for a lock whose holder may be dead: a child that it was just forking holds it until its exec."""
 
-    The number is the open descriptor: keep it. The holder's process id is in the file.
+_LOCK_RETRY_S = 0.02
+
+
+def lock_file(path: Path, *, within: float) -> int | None:
+    """Hold `path` exclusively until this process ends, however it ends; None if another still holds it after `within` s.
+
+    The number is the open descriptor: keep it. The holder's process id is in the file. Blocks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(_LOCK_RETRY_S)
+        else:
+            break
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

@@ -110,7 +110,7 @@ async def test_the_count_of_failed_starts_outlives_control(home: Path, driver: C
 
 
 async def test_a_removal_that_was_cut_short_goes_on(home: Path, driver: Callable[..., Driver]) -> None:
-    held(home, driver, json.dumps([{"does": "serve", "name": "e1-r1", "n": 1, "env": {"DRAIN_S": "1"}}]), 1)
+    held(home, driver, json.dumps([{"does": "serve", "name": "e1-r1", "n": 1, "env": {"DRAIN_S": "3"}}]), 1)
     world = await open_world(home)
     await world.backend.remove("e1-r1", grace=10)
     await world.backend.stop(keep_replicas=True)  # as abrupt as a kill: nothing more is written or signalled
@@ -159,7 +159,7 @@ async def gone(pid: int) -> bool:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(pidfd, ended.set)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await ended.wait()
         return True
     except TimeoutError:

@@ -64,7 +64,7 @@ async def test_what_a_replica_leaves_behind_ends_with_it(world: LocalWorld, home
 async def test_a_replica_that_somebody_else_stops_is_replaced_while_it_drains(
     world: LocalWorld, home: Path
 ) -> None:
-    old = await started(world, DRAIN_S="0.5")
+    old = await started(world, DRAIN_S="2")
     os.kill(replica_process(home, old), signal.SIGTERM)
     seen = await world.until(lambda seen: len(seen["e1-r1"].replicas) == 2)
     assert {r.id: r.phase for r in seen["e1-r1"].replicas}[old.id] is Phase.TERMINATING
@@ -97,7 +97,7 @@ async def test_asked_again_with_less_grace_it_ends_sooner(world: LocalWorld) -> 
 
 
 async def test_a_draining_replica_finishes_what_it_has(world: LocalWorld) -> None:
-    replica = await started(world, DRAIN_S="0.5")
+    replica = await started(world, DRAIN_S="2")
     await world.backend.remove("e1-r1", grace=10)
     assert await get(replica, "/anything") == "Ok"
     await world.until(lambda seen: not seen)

@@ -477,7 +477,7 @@ async def test_what_an_observation_adds(api: Api) -> None:
 async def test_a_platform_that_does_not_answer_holds_up_nobody(api: Api) -> None:
     await api.create()
     api.backend.silent = True
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         assert (await api.get())["inlet"]["limits"] is None
 
 

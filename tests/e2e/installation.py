@@ -130,6 +130,10 @@ class Installation:
         for process in self.processes():
             process.kill()
 
+    def wait_for_end(self) -> None:
+        """Until nothing of it runs any more, whoever's parent it was."""
+        wait_for("end of all processes", lambda: not self.processes())
+
     def replicas(self) -> list[psutil.Process]:
         """The serving processes (not their keepers)."""
         return [
@@ -187,9 +191,6 @@ def installation(
         inlet.start()
         yield inlet
         inlet.stop()
-        left = wait_for(
-            "end of all processes", lambda: "none" if not inlet.processes() else None, within=10.0
-        )
-        assert left == "none"
+        inlet.wait_for_end()
     finally:
         inlet.kill()

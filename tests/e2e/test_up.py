@@ -31,7 +31,7 @@ def test_the_first_start_prints_a_token_once_and_shows_a_prediction(home: Path) 
             if path.is_file() and "hub" not in path.parts:
                 assert tokens[0].encode() not in path.read_bytes(), f"the token lies in {path}"
         assert inlet.stop() == 0
-        assert inlet.processes() == []
+        inlet.wait_for_end()
         inlet.start()
         wait_for(
             "second Ctrl-C line", lambda: inlet.output().count("Ctrl-C stops everything") == 2, within=60
@@ -88,7 +88,7 @@ def test_ctrl_c_that_comes_before_control_is_up_stops_adopted_replicas_too(
             again.send_signal(signal.SIGINT)
             assert again.wait(40) == 0
         assert len(inlet.output()) == printed
-        wait_for("nothing left", lambda: inlet.processes() == [], within=5)
+        inlet.wait_for_end()
 
 
 def test_a_sample_that_fails_is_said_and_ends_nothing(home: Path, tmp_path: Path) -> None:

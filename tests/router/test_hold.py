@@ -21,15 +21,16 @@ NOT_READY = [
 
 
 @pytest.mark.parametrize("state", NOT_READY)
-async def test_a_request_is_held_until_a_replica_is_ready_and_is_demand(state: State):
+async def test_a_request_is_held_until_a_replica_is_ready_and_is_demand(
+    state: State, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inlet.router.signals.PERIOD_S", 60.0)  # what control hears, it was told at once
     async with world() as here:
         replica = await here.replica()
         await here.publish(route(state=state))
         async with here.raw() as client:
-            began = time.monotonic()
             await client.send(request(body=b"patient"))
             await until(lambda: any(s.waiting == 1 for s in here.link.signals("id-mini")))
-            assert time.monotonic() - began < 0.5  # at once, not with the next second
             await here.publish(route(replica.upstream()))
             assert (await client.answer("POST")).body == b"patient"
         assert here.load().pending == here.load().waiting == here.load().in_flight == 0
@@ -264,9 +265,9 @@ async def test_a_token_that_expires_or_is_revoked_stops_working():
     async with world() as here:
         replica = await here.replica()
         at = route(replica.upstream())
-        await here.publish(at, tokens=(token("short", infer, expires_at=time.time() + 0.5),))
+        await here.publish(at, tokens=(token("short", infer, expires_at=time.time() + 2),))
         assert (await here.ask(request(body=b"x", secret="short"))).status == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             while (await here.ask(request(body=b"x", secret="short"))).status != 401:
                 pass
         await here.publish(at, tokens=(token("long", infer),))

@@ -94,7 +94,8 @@ def test_a_text_without_a_single_token_is_refused_by_name() -> None:
             find(made(specials=False))
 
 
-def test_tokenizing_a_long_text_leaves_the_interpreter_to_the_loop() -> None:
+def longest_silence_while_tokenizing() -> float:
+    """For how much of the time that a long text takes another thread did not get to run at once: 0 to 1."""
     texts, longest, over = made(), [0.0], threading.Event()
 
     def beat() -> None:
@@ -110,7 +111,12 @@ def test_tokenizing_a_long_text_leaves_the_interpreter_to_the_loop() -> None:
     took = time.perf_counter() - begin
     over.set()
     thread.join()
-    assert longest[0] < took / 4
+    return longest[0] / took
+
+
+def test_tokenizing_a_long_text_leaves_the_interpreter_to_the_loop() -> None:
+    # Held all the time it would be near 1 in every try; a busy machine spoils one, not all.
+    assert min(longest_silence_while_tokenizing() for _ in range(5)) < 1 / 4
 
 
 def test_clipped_long_texts_are_the_same_as_short_ones_clipped() -> None:

@@ -36,11 +36,11 @@ def test_a_start_tells_its_steps_and_a_drain_answers_to_the_last(made: Reference
         health = replica.http.get("/health")
         assert health.json()["state"] == "terminating"
         for _ in range(3):  # still accepted, on kept and on new connections
+            last = time.monotonic()
             answer = replica.post({"inputs": "snow"})
             assert answer.status_code == 200
             assert answer.headers["connection"] == "close"
             assert answer.headers["x-inlet-draining"] == "1"
-        last = time.monotonic()
         eventually(lambda: "STOPPING=1" in replica.notifications())
         assert replica.ended() == 0
         assert 0.9 < time.monotonic() - last < 10  # one quiet second

@@ -45,7 +45,7 @@ def run(*, host: str | None, port: int | None, with_sample: bool) -> None:
     process.private_folder(settings.home)
     process.private_folder(settings.run_dir)
     (settings.home / "logs").mkdir(exist_ok=True)
-    lock = process.lock_file(settings.home / "inlet.lock", wait=False)
+    lock = process.lock_file(settings.home / "inlet.lock", within=process.LOCK_WITHIN_S)
     if lock is None:
         holder = (settings.home / "inlet.lock").read_text().strip()
         raise Refused(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from inlet import process
 from inlet.backends.base import Launch, LogLine, ReplicaSet
 from inlet.backends.local import cgroups
 from inlet.backends.local.command import Command, runtime_command
@@ -75,7 +75,7 @@ class LocalBackend:
         """Adopt, clean up, and look at every adopted replica once: the first observation is already a true one."""
         for folder in (self._home / "replicas", self._home / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(self._home / "replicas" / "lock")
+        self._lock = await asyncio.to_thread(_lock, self._home / "replicas" / "lock")
 
         def changed() -> None:
             self._logs.news_everywhere()
@@ -256,11 +256,7 @@ class LocalBackend:
 
 
 def _lock(path: Path) -> int:
-    """An open file that nobody else can lock; let go of by the kernel when this process ends, however it ends."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise BackendUnavailable(f"Another Inlet already runs replicas in {path.parent.parent}") from error
-    return fd
+    descriptor = process.lock_file(path, within=process.LOCK_WITHIN_S)
+    if descriptor is None:
+        raise BackendUnavailable(f"Another Inlet already runs replicas in {path.parent.parent}")
+    return descriptor
