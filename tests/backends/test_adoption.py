@@ -146,7 +146,11 @@ async def test_killed_at_any_moment_nothing_is_left_unknown(
 
 
 def replica_id_of(pid: int) -> str:
-    environ = Path(f"/proc/{pid}/environ").read_text()
+    """Empty when the process is gone."""
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
     return environ.partition("INLET_REPLICA_ID=")[2].partition("\0")[0]
 
 

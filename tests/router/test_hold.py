@@ -341,6 +341,24 @@ async def test_the_last_table_is_kept_while_control_is_away_and_replaced_when_it
             assert (await here.ask(request(body=b"x"))).status == 404
 
 
+@pytest.mark.parametrize("target", ["/readyz", "/v2/endpoint/default"])
+async def test_the_table_is_asked_for_again_as_soon_as_control_answers_anybody(
+    target: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inlet.router.table.FIRST_RETRY_S", 60.0)
+    async with world() as here:
+        replica = await here.replica()
+        await here.publish(route(replica.upstream()))
+        resting = here.router.context.table.control_answered
+        resting.set()
+        await here.link.stop()
+        await until(lambda: not resting.is_set())
+        here.link._server._tasks.clear()
+        async with here.link:
+            assert (await here.ask(request(target, method="GET"), "GET")).status == 200
+            await here.publish(route(replica.upstream(), name="new"))
+
+
 async def test_garbage_on_the_link_keeps_the_last_table():
     async with world() as here:
         replica = await here.replica()

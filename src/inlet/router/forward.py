@@ -246,6 +246,8 @@ class Exchange:
         """The head of the answer, and what of its body came with it."""
         client, request, destination = self._client, self._head, self._destination
         assert destination is not None  # noqa: S101 - it was sent somewhere
+        if destination.route is None:
+            self._context.table.control_answered.set()
         if head.draining and self._peer is not None:
             self._peer.drain()
         self._status = head.status

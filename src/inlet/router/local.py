@@ -70,6 +70,7 @@ class Local:
             await ask(self._control, b"GET", b"/healthz", within=CONTROL_TIMEOUT_S)
         except OSError:
             return False
+        self._table.control_answered.set()
         return True
 
     def _metrics(self, head: RequestHead) -> bytes:

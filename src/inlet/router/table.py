@@ -7,6 +7,7 @@ endpoint. Nothing here is on the path of a request that is being forwarded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -49,10 +50,14 @@ class Index:
 
 
 class Table:
-    """The present index, and the bell that rings when an endpoint's row in it changes."""
+    """The present index, and the bell that rings when an endpoint's row in it changes.
+
+    `control_answered` is set by whoever got an answer from control: a table that could not be had may be had now.
+    """
 
     def __init__(self) -> None:
         self.index: Index | None = None
+        self.control_answered = asyncio.Event()
         self._bells: dict[str | None, asyncio.Event] = {}
         self._listeners: list[Callable[[Index], None]] = []
 
@@ -103,10 +108,17 @@ class RoutesLink:
                 await self._poll()
             except (OSError, ValidationError) as error:
                 log.warning("no route table from control", reason=type(error).__name__, retry_in=pause)
-                await asyncio.sleep(pause)
+                await self._rest(pause)
                 pause = min(pause * 2, LONGEST_RETRY_S)
             else:
                 pause = FIRST_RETRY_S
+
+    async def _rest(self, pause: float) -> None:
+        # Whoever sees its change taken by a control that is back may use it at once.
+        self._table.control_answered.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._table.control_answered.wait()
 
     async def _poll(self) -> None:
         index = self._table.index
