@@ -11,8 +11,9 @@ from pathlib import Path
 
 from inlet.process import PARENT_VARIABLE, lock_file
 
-HOLD = "import sys; from inlet.process import lock_file; from pathlib import Path; "
-HOLD += "lock_file(Path(sys.argv[1]), within=0); print(flush=True); sys.stdin.read()"
+IMPORTS = "import sys; from inlet.process import lock_file; from pathlib import Path; "
+HOLD = f"{IMPORTS} lock_file(Path(sys.argv[1]), within=0); print(flush=True); sys.stdin.read()"
+WAIT = f"{IMPORTS} print(flush=True); assert lock_file(Path(sys.argv[1]), within=None) is not None"
 
 
 def run(parent: int) -> int:
@@ -41,4 +42,10 @@ def test_a_lock_is_refused_while_it_is_held_and_taken_as_soon_as_it_is_free(tmp_
         descriptor = lock_file(path, within=30)
     assert descriptor is not None
     assert path.read_text() == f"{os.getpid()}\n"
-    os.close(descriptor)
+    with subprocess.Popen([sys.executable, "-c", WAIT, str(path)], stdout=subprocess.PIPE) as patient:
+        assert patient.stdout is not None
+        patient.stdout.readline()
+        assert path.read_text() == f"{os.getpid()}\n"
+        os.close(descriptor)
+    assert patient.returncode == 0
+    assert path.read_text() == f"{patient.pid}\n"

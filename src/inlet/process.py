@@ -22,6 +22,10 @@ EX_CONFIG = 78
 PARENT_VARIABLE = "INLET_PARENT_PID"
 """Where `inlet up` tells its children its process id."""
 
+LOCK_WITHIN_S = 2.0
+"""How long to try for a lock whose holder may be dead: a child that it was just forking holds it until its exec."""
+
+_LOCK_RETRY_S = 0.02
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,29 +62,31 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-LOCK_WITHIN_S = 2.0
-"""How long to try for a lock whose holder may be dead: a child that it was just forking holds it until its exec."""
-
-_LOCK_RETRY_S = 0.02
-
-
-def lock_file(path: Path, *, within: float) -> int | None:
+def lock_file(path: Path, *, within: float | None) -> int | None:
     """Hold `path` exclusively until this process ends, however it ends; None if another still holds it after `within` s.
 
-    The number is the open descriptor: keep it. The holder's process id is in the file. Blocks.
+    Blocks; without `within`, for as long as it takes. The number is the open descriptor: keep it. The holder's process
+    id is in the file.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + within
+    if within is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    elif not _locked_by(descriptor, time.monotonic() + within):
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _locked_by(descriptor: int, deadline: float) -> bool:
+    # The kernel waits for a lock without end or not at all: between the two there is only asking again.
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                os.close(descriptor)
-                return None
+                return False
             time.sleep(_LOCK_RETRY_S)
         else:
-            break
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
+            return True

@@ -349,10 +349,10 @@ async def test_the_table_is_asked_for_again_as_soon_as_control_answers_anybody(
     async with world() as here:
         replica = await here.replica()
         await here.publish(route(replica.upstream()))
-        resting = here.router.context.table.control_answered
-        resting.set()
+        answered = here.router.context.table.control_answered
+        answered.set()
         await here.link.stop()
-        await until(lambda: not resting.is_set())
+        await until(lambda: not answered.is_set())  # a poll has failed, and the next is a minute away
         here.link._server._tasks.clear()
         async with here.link:
             assert (await here.ask(request(target, method="GET"), "GET")).status == 200

@@ -95,7 +95,7 @@ def test_a_text_without_a_single_token_is_refused_by_name() -> None:
 
 
 def longest_silence_while_tokenizing() -> float:
-    """For how much of the time that a long text takes another thread did not get to run at once: 0 to 1."""
+    """The longest time another thread did not get to run, as a share of the time that a long text takes."""
     texts, longest, over = made(), [0.0], threading.Event()
 
     def beat() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import signal
 import socket
@@ -164,7 +163,7 @@ def main() -> int:
         process.private_folder(settings.home)
         process.private_folder(settings.run_dir)
         # The successor of a control that was killed waits here until the kernel has let go of the first.
-        process.lock_file(settings.run_dir / "control.lock", within=math.inf)
+        process.lock_file(settings.run_dir / "control.lock", within=None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(settings))
     except InletError as error:

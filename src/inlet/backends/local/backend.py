@@ -256,6 +256,7 @@ class LocalBackend:
 
 
 def _lock(path: Path) -> int:
+    """The open file; `BackendUnavailable` while somebody else has it. Blocks for a moment."""
     descriptor = process.lock_file(path, within=process.LOCK_WITHIN_S)
     if descriptor is None:
         raise BackendUnavailable(f"Another Inlet already runs replicas in {path.parent.parent}")
