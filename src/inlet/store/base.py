@@ -29,6 +29,29 @@ class Event:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which of several controls on one database leads. `url` is where its API can be reached.
+
+    `beat` rises with each renewal. A holder whose beat stands still for long is taken to be gone: whoever waits measures
+    that on a clock of its own, so neither a skew between machines nor a clock that jumps can elect two.
+    """
+
+    holder: str
+    url: str
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one control lets the others on its database know. `beat` rises each time it is put up anew."""
+
+    control: str
+    kind: str
+    body: str
+    beat: int
+
+
 class Store(Protocol):
     """All calls are short; each is one transaction."""
 
@@ -80,3 +103,21 @@ class Store(Protocol):
 
     async def list_namespaces(self) -> Sequence[str]:
         """All names, in order of creation: the first is everybody's default."""
+
+    async def get_lease(self) -> Lease | None:
+        """Who leads, as far as was written down; None if nobody ever did."""
+
+    async def put_lease(self, holder: str, url: str, *, seen: Lease | None) -> Lease | None:
+        """Take or renew the lead if the lease is still as it was `seen`: answers the new lease, its beat one higher.
+
+        None when somebody else went on (nothing is written then).
+        """
+
+    async def put_notice(self, control: str, kind: str, body: str) -> None:
+        """Put up a control's notice of one kind in place of its last one."""
+
+    async def list_notices(self, kind: str) -> Sequence[Notice]:
+        """All of one kind, ordered by control."""
+
+    async def drop_notices(self, control: str) -> None:
+        """Take down all that one control put up."""
