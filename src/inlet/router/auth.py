@@ -1,6 +1,6 @@
 """Who is asking: a bearer token, looked up by its hash among those of the route table.
 
-Called by `forward.py` for an endpoint and by `local.py` for the metrics. Control checks its own callers. Must never
+Called by `plan.py` for an endpoint and by `local.py` for the metrics. Control checks its own callers. Must never
 log or keep a token in clear beyond the small caches here.
 """
 
@@ -17,8 +17,6 @@ from inlet.core.spec import Visibility
 from inlet.router.table import Index
 
 _MAX_TOKEN = 512  # so that the cache of hashes stays small, whatever callers send
-
-_MAX_PASSES = 4096
 
 
 @lru_cache(maxsize=2048)
@@ -45,21 +43,13 @@ def _token_of(index: Index, authorization: bytes | None) -> Token | None:
     return token if token is not None and token.live(time.time()) else None
 
 
-def authorise(index: Index, route: Route, authorization: bytes | None) -> None:
-    """Pass when the caller may use this endpoint; else `Unauthenticated` or `Forbidden`.
-
-    Who passed once passes again with the same table, as long as the token lives, without a second look.
-    """
-    if time.time() < index.passes.get((authorization, route.endpoint_id), 0.0):
-        return
+def authorise(index: Index, route: Route, authorization: bytes | None) -> float:
+    """Until when the caller may use this endpoint, in seconds since the epoch; else `Unauthenticated` or `Forbidden`."""
     if route.visibility is Visibility.PUBLIC:
-        return
+        return math.inf
     token = _token_of(index, authorization)
     if token is None:
         raise Unauthenticated("a live token is needed: send it as 'Authorization: Bearer …'")
     if not may_infer(token.grants, route.visibility, route.namespace, route.name):
         raise Forbidden(f"this token lacks the permission infer on {route.namespace}/{route.name}")
-    if len(index.passes) < _MAX_PASSES:
-        index.passes[authorization, route.endpoint_id] = (
-            math.inf if token.expires_at is None else token.expires_at
-        )
+    return math.inf if token.expires_at is None else token.expires_at

@@ -17,19 +17,18 @@ from typing import Protocol
 import structlog
 
 from inlet.core.errors import InletError
-from inlet.router import routing
+from inlet.core.routes import Route
 from inlet.router.answers import connection_field, render
-from inlet.router.auth import authorise
 from inlet.router.body import LAST_CHUNK, chunk
 from inlet.router.context import Context
 from inlet.router.errors import BadGateway
-from inlet.router.gate import Ticket, check_state
+from inlet.router.gate import Ticket
 from inlet.router.head import RequestHead
 from inlet.router.kept import MAX_KEPT, KeptBody
-from inlet.router.reach import await_destination, choose, reach
+from inlet.router.plan import Plan, plan_for
+from inlet.router.reach import await_plan, choose, reach
 from inlet.router.response import ResponseHead, has_body
-from inlet.router.rewrite import framing, request_head, request_id, response_head
-from inlet.router.routing import Destination
+from inlet.router.rewrite import framing, request_end, request_id, response_start
 from inlet.router.upstream import Peer, UpstreamConnection
 
 log = structlog.get_logger()
@@ -63,24 +62,26 @@ class Exchange:
     """One request being answered."""
 
     __slots__ = (
-        "_chunked_in", "_chunked_out", "_client", "_connection", "_context", "_destination", "_ended", "_failed_peer",
-        "_head", "_keep_alive", "_kept", "_peer", "_repeated", "_started", "_status", "_task", "_ticket", "_until", "id",
+        "_chunked_in", "_chunked_out", "_client", "_connection", "_context", "_ended", "_failed_peer", "_head",
+        "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_started", "_status", "_task", "_ticket", "id",
     )  # fmt: skip
 
-    def __init__(self, context: Context, client: Client, head: RequestHead) -> None:
+    def __init__(
+        self, context: Context, client: Client, head: RequestHead, body: bytes, *, complete: bool
+    ) -> None:
+        """`body` is what of it came with the head; `complete` when that is all of it."""
         self.id = request_id(head)
         self._context = context
         self._client = client
         self._head = head
         self._started = context.loop.time()
-        self._until = 0.0  # when waiting for a replica is over
-        self._destination: Destination | None = None
+        self._plan: Plan | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
         self._peer: Peer | None = None
         self._failed_peer: Peer | None = None
         self._connection: UpstreamConnection | None = None
-        self._kept = KeptBody(complete=not head.length and not head.chunked)
+        self._kept = KeptBody(body, complete=complete)
         self._chunked_out = False  # whether the body goes on in chunks
         self._chunked_in = False  # whether the answer goes to the client in chunks
         self._keep_alive = True  # whether the answer's end can be told without ending the connection
@@ -91,8 +92,12 @@ class Exchange:
     @property
     def endpoint(self) -> str:
         """`namespace/name` for the log, once it is known."""
-        route = self._destination.route if self._destination else None
+        route = self._route
         return f"{route.namespace}/{route.name}" if route else ""
+
+    @property
+    def _route(self) -> Route | None:
+        return self._plan.destination.route if self._plan else None
 
     @property
     def answering(self) -> bool:
@@ -103,18 +108,15 @@ class Exchange:
 
     def open(self) -> None:
         """Decide whose the request is and whether it may go on; an `InletError` when not."""
-        self._until = self._started + self._context.gate.patience(self._head)
-        destination = routing.find(self._context.table.index, self._head, self._context.settings.base_domain)
-        if destination is not None:
-            self._admit(destination)
+        plan = plan_for(self._context, self._head)
+        if plan is not None:
+            self._admit(plan)
 
-    def _admit(self, destination: Destination) -> None:
-        self._destination = destination
-        index, route = self._context.table.index, destination.route
-        if route is not None and index is not None:
-            authorise(index, route, self._head.authorization)
-            check_state(route)
-            self._ticket = self._context.gate.enter(route, counted=destination.counted)
+    def _admit(self, plan: Plan) -> None:
+        self._plan = plan
+        destination = plan.destination
+        if destination.route is not None:
+            self._ticket = self._context.gate.enter(destination.route, counted=destination.counted)
 
     def body(self, data: bytes, *, done: bool) -> None:
         """More of the request's body."""
@@ -133,13 +135,13 @@ class Exchange:
 
     def start(self) -> None:
         """Go on with what of the body came together with the head."""
-        destination = self._destination
+        plan = self._plan
         peer = None
-        if destination is not None and destination.local is None:
-            peer = choose(self._context, destination, None)
+        if plan is not None and plan.destination.local is None:
+            peer = choose(self._context, plan.destination, None)
             connection = peer.take() if peer is not None and self._may_reuse() else None
             if peer is not None and connection is not None:
-                self._send(destination, peer, connection)
+                self._send(plan, peer, connection)
                 return
         self._spawn(peer)
 
@@ -165,23 +167,23 @@ class Exchange:
     async def _run(self, chosen: Peer | None) -> None:
         context = self._context
         try:
-            if self._destination is None:
-                self._admit(await await_destination(context, self._head, self._until))
-            destination = self._destination
-            assert destination is not None  # noqa: S101 - admitted, here or in open()
-            if destination.local is not None:
-                await self._answer_locally(destination.local)
+            if self._plan is None:
+                self._admit(await await_plan(context, self._head, self._started))
+            plan = self._plan
+            assert plan is not None  # noqa: S101 - admitted, here or in open()
+            if plan.destination.local is not None:
+                await self._answer_locally(plan.destination.local)
                 return
             peer, connection = await reach(
                 context,
-                destination,
+                plan.destination,
                 self._ticket,
                 chosen=chosen,
                 avoided=self._failed_peer,
-                until=self._until,
+                until=self._started + plan.patience,
                 may_reuse=self._may_reuse,
             )
-            self._send(destination, peer, connection)
+            self._send(plan, peer, connection)
         except InletError as error:
             self._fail(error)
         except Exception:  # a bug in one exchange must not leave its client without an answer
@@ -212,7 +214,7 @@ class Exchange:
         self._end(page.status)
         self._client.finished(keep_alive=keep_alive)
 
-    def _send(self, destination: Destination, peer: Peer, connection: UpstreamConnection) -> None:
+    def _send(self, plan: Plan, peer: Peer, connection: UpstreamConnection) -> None:
         head, kept = self._head, self._kept
         self._task = None
         self._peer = peer
@@ -220,21 +222,19 @@ class Exchange:
         peer.outstanding += 1
         if self._ticket is not None:
             self._ticket.sent()
-        data = request_head(
-            head,
-            destination.target,
-            id_=self.id,
-            client=self._client.address,
-            scheme=self._context.scheme,
-            to_control=destination.route is None,
+        body = kept.joined()
+        framing_field = b""
+        if head.chunked and not kept.complete:
+            self._chunked_out = True
+            framing_field = framing(None)
+            body = chunk(body)
+        elif head.chunked:
+            framing_field = framing(kept.size)
+        elif head.length is not None:
+            framing_field = framing(head.length)
+        data = plan.head + request_end(
+            id_=self.id, client=self._client.address, framing_field=framing_field, body=body
         )
-        self._chunked_out = head.chunked and not kept.complete
-        if self._chunked_out:
-            data += framing(None) + b"\r\n" + chunk(kept.joined())
-        elif head.chunked or head.length is not None:
-            data += framing(kept.size if head.chunked else head.length) + b"\r\n" + kept.joined()
-        else:
-            data += b"\r\n"
         if kept.full:
             kept.drop()
             self._client.hold_back(False)
@@ -244,9 +244,9 @@ class Exchange:
 
     def answered(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """The head of the answer, and what of its body came with it."""
-        client, request, destination = self._client, self._head, self._destination
-        assert destination is not None  # noqa: S101 - it was sent somewhere
-        if destination.route is None:
+        client, request, plan = self._client, self._head, self._plan
+        assert plan is not None  # noqa: S101 - it was sent somewhere
+        if plan.destination.route is None:
             self._context.table.control_answered.set()
         if head.draining and self._peer is not None:
             self._peer.drain()
@@ -255,25 +255,28 @@ class Exchange:
             self._end(head.status)
         else:
             self._kept.drop()
-        length_field = b""
+        framing_field = b""
         if head.length is not None and head.status != 204:
-            length_field = framing(head.length)
+            framing_field = framing(head.length)
         elif has_body(head, request.method):
             if done:
-                length_field = framing(len(body))
+                framing_field = framing(len(body))
             elif request.modern:
                 self._chunked_in = True
-                length_field = framing(None)
+                framing_field = framing(None)
                 body = chunk(body)
             else:
                 self._keep_alive = False
         keep_alive = self._keep_alive and client.keep_alive
         client.send(
-            response_head(head, id_=self.id, sandboxed=destination.sandboxed)
-            + length_field
-            + connection_field(keep_alive=keep_alive, modern=request.modern)
-            + b"\r\n"
-            + body
+            response_start(
+                head,
+                id_=self.id,
+                sandboxed=plan.destination.sandboxed,
+                framing_field=framing_field,
+                connection_field=connection_field(keep_alive=keep_alive, modern=request.modern),
+                body=body,
+            )
         )
         if done:
             client.finished(keep_alive=keep_alive)
@@ -297,7 +300,7 @@ class Exchange:
             peer.outstanding -= 1
         if self._ticket is not None:
             self._ticket.returned()
-        route = self._destination.route if self._destination else None
+        route = self._route
         if self._status:
             self._end(self._status)
             self._client.cut()

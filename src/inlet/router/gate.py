@@ -1,6 +1,6 @@
 """Admission: how much each endpoint has in hand, who is refused by its state, and how long others may wait.
 
-Used by `forward.py` and `reach.py`; `signals.py` and `metrics.py` read the loads. Must never decide which replica answers.
+Used by `forward.py`, `plan.py` and `reach.py`; `signals.py` and `metrics.py` read the loads. Must never decide which replica answers.
 """
 
 from __future__ import annotations
@@ -111,11 +111,10 @@ class Ticket:
 class Gate:
     """The loads of all endpoints that were asked for something."""
 
-    def __init__(self, *, max_pending: int, hold_seconds: float, on_wait: Callable[[], None]) -> None:
+    def __init__(self, *, max_pending: int, on_wait: Callable[[], None]) -> None:
         """`on_wait` is called when the first request of an endpoint begins to wait."""
         self.loads: dict[str, Load] = {}
         self._max_pending = max_pending
-        self._hold_seconds = hold_seconds
         self._on_wait = on_wait
         self._without_table = 0  # requests in the anteroom
 
@@ -152,18 +151,19 @@ class Gate:
         for endpoint_id in [key for key, load in self.loads.items() if key not in known and not load.pending]:
             del self.loads[endpoint_id]
 
-    def patience(self, head: RequestHead) -> float:
-        """How many seconds this request may wait for a replica."""
-        text = head.patience
-        if text is None:
-            return self._hold_seconds
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
-        if not seconds >= 0:
-            raise Invalid("send a number of seconds, 0 or more", field="X-Scale-Up-Timeout")
-        return min(seconds, LONGEST_HOLD_S)
+
+def patience(head: RequestHead, hold_seconds: float) -> float:
+    """How many seconds a request may wait for a replica; `hold_seconds` unless it says something else."""
+    text = head.patience
+    if text is None:
+        return hold_seconds
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise Invalid("send a number of seconds, 0 or more", field="X-Scale-Up-Timeout")
+    return min(seconds, LONGEST_HOLD_S)
 
 
 def check_state(route: Route) -> None:

@@ -5,6 +5,9 @@ because after a head that two parsers may read differently nothing that follows 
 folding, bare line ends and control characters inside a head; the tests hold it to that. Must never decode a body and
 never look at the route table.
 
+Callers send the same head over and over, byte for byte, so the last short ones are remembered with what was read from
+them. That is why a `RequestHead` is never changed once it was handed out.
+
 | what arrives | decision |
 |---|---|
 | method | GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS; all others, CONNECT and TRACE among them: 405 |
@@ -41,6 +44,8 @@ MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
 MAX_TARGET = 8 * 1024
 MAX_DIGITS = 19
+MAX_REMEMBERED = 2048  # bytes of one head
+REMEMBERED = 1024  # heads
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 Fields = list[tuple[bytes, bytes]]
@@ -62,9 +67,9 @@ _SEPARATOR = re.compile(rb"/|%2[fF]|%5[cC]")
 _ENCODED_DOT = re.compile(rb"%2[eE]")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestHead:
-    """One checked head. Field names are lower case, in the order they came, repeated ones repeated.
+    """One checked head, the same object for the same bytes as long as they are remembered. Field names are lower case, in the order they came, repeated ones repeated.
 
     `target` is path and query in origin-form; `host` is lower case without a port and None when there was none;
     `authority` is Host as sent. `length` is None without Content-Length. `named` are the fields that Connection names.
@@ -109,6 +114,10 @@ class _Collector:
 
 def parse_head(raw: bytes) -> RequestHead:
     """Read one head that ends with its empty line; `BadMessage` says what is wrong with it."""
+    return _remembered(raw) if len(raw) <= MAX_REMEMBERED else _parse(raw)
+
+
+def _parse(raw: bytes) -> RequestHead:
     line, _, _ = raw.partition(b"\r\n")
     words = line.split(b" ")
     if len(words) != 3 or not words[1]:
@@ -141,6 +150,9 @@ def parse_head(raw: bytes) -> RequestHead:
     if len(head.target) > MAX_TARGET or not _PLAIN_TARGET.fullmatch(head.target):
         _check_target(head.target)
     return head
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_parse)
 
 
 def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:

@@ -6,14 +6,17 @@ MAX_KEPT = 64 * 1024
 
 
 class KeptBody:
-    """Pieces of a body in the order they came. `complete`: all of it came; `whole`: all that came is still here."""
+    """Pieces of a body in the order they came, of which `data` is the first.
+
+    `complete`: all of it came; `whole`: all that came is still here; `full`: no more should be kept.
+    """
 
     __slots__ = ("_pieces", "complete", "full", "size", "whole")
 
-    def __init__(self, *, complete: bool) -> None:
-        self._pieces: list[bytes] = []
-        self.size = 0
-        self.full = False  # no more should be kept
+    def __init__(self, data: bytes, *, complete: bool) -> None:
+        self._pieces = [data]
+        self.size = len(data)
+        self.full = self.size > MAX_KEPT
         self.complete = complete
         self.whole = True
 

@@ -12,11 +12,11 @@ import structlog
 
 from inlet.core.errors import NotFound
 from inlet.core.routes import Route
-from inlet.router import routing
 from inlet.router.context import Context
 from inlet.router.errors import NotServing
-from inlet.router.gate import Ticket, check_state, not_ready
+from inlet.router.gate import Ticket, check_state, not_ready, patience
 from inlet.router.head import RequestHead
+from inlet.router.plan import Plan, plan_for
 from inlet.router.routing import Destination
 from inlet.router.upstream import Peer, UpstreamConnection
 
@@ -25,12 +25,13 @@ log = structlog.get_logger()
 CONTROL_RETRY_S = 1.0
 
 
-async def await_destination(context: Context, head: RequestHead, until: float) -> Destination:
-    """Where the request goes, once there is a table to tell; `until` is on the loop's clock."""
+async def await_plan(context: Context, head: RequestHead, since: float) -> Plan:
+    """What to do with the request, once there is a table to tell; `since` is on the loop's clock."""
+    until = since + patience(head, context.settings.hold_seconds)
     with context.gate.anteroom():
         while True:
             # Asked before each wait: the first table may have come between the request's head and this task.
-            found = routing.find(context.table.index, head, context.settings.base_domain)
+            found = plan_for(context, head)
             if found is not None:
                 return found
             left = until - context.loop.time()

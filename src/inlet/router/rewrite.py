@@ -1,7 +1,7 @@
 """Which header fields pass, each way: builds the heads that are sent on, from what was parsed.
 
-Called by `forward.py`. Nothing passes as raw bytes, and framing fields are always our own: the caller appends the line
-of `framing()` and the empty line. Hop-by-hop fields and those that Connection names never pass.
+Called by `plan.py` for requests and by `forward.py` for answers. Nothing passes as raw bytes, and framing fields are
+always our own, made by `framing()`. Hop-by-hop fields and those that Connection names never pass.
 """
 
 from __future__ import annotations
@@ -45,37 +45,47 @@ def request_id(head: RequestHead) -> bytes:
     return head.caller_id or b"%032x" % random.getrandbits(128)  # a name for logs, not a secret
 
 
-def request_head(
-    head: RequestHead, target: bytes, *, id_: bytes, client: bytes, scheme: bytes, to_control: bool
-) -> bytes:
-    """Request line and fields for an upstream, without framing and without the empty line.
+def request_head(head: RequestHead, target: bytes, *, scheme: bytes, to_control: bool) -> bytes:
+    """Request line and fields for an upstream: all but the fields of `request_end`, which are each request's own.
 
-    `client` is the peer's address. A replica never gets the caller's token or cookies.
+    A replica never gets the caller's token or cookies.
     """
     dropped = _TO_CONTROL if to_control else _TO_REPLICA
     if head.named and not head.named <= _NAMED_BY_MANY:
         dropped |= head.named
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
     authority = head.authority or b"localhost"
-    return (
-        b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n"
-        b"x-forwarded-host: %b\r\n"
-    ) % (head.method, target, authority, b"".join(lines), id_, client, scheme, authority)
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (
+        head.method, target, authority, b"".join(lines), scheme, authority,
+    )  # fmt: skip
 
 
-def response_head(head: ResponseHead, *, id_: bytes, sandboxed: bool) -> bytes:
-    """Status line and fields for the client, without framing and without the empty line."""
+def request_end(*, id_: bytes, client: bytes, framing_field: bytes, body: bytes) -> bytes:
+    """The rest of a request's head, and what of its body goes with it. `client` is the peer's address."""
+    return b"x-request-id: %b\r\nx-forwarded-for: %b\r\n%b\r\n%b" % (id_, client, framing_field, body)
+
+
+def response_start(
+    head: ResponseHead,
+    *,
+    id_: bytes,
+    sandboxed: bool,
+    framing_field: bytes,
+    connection_field: bytes,
+    body: bytes,
+) -> bytes:
+    """An answer's head for the client, and what of its body goes with it.
+
+    `connection_field` is empty where the version's default is meant.
+    """
     dropped = _FROM_SANDBOXED if sandboxed else _FROM_ANY
     if head.named and not head.named <= _NAMED_BY_MANY:
         dropped |= head.named
     lines = [b"%b: %b\r\n" % item for item in head.fields if item[0] not in dropped]
-    return b"HTTP/1.1 %d %b\r\n%b%bx-request-id: %b\r\n" % (
-        head.status,
-        head.reason or reason(head.status),
-        b"".join(lines),
-        _SANDBOX if sandboxed else b"",
-        id_,
-    )
+    return b"HTTP/1.1 %d %b\r\n%b%bx-request-id: %b\r\n%b%b\r\n%b" % (
+        head.status, head.reason or reason(head.status), b"".join(lines), _SANDBOX if sandboxed else b"",
+        id_, framing_field, connection_field, body,
+    )  # fmt: skip
 
 
 def reason(status: int) -> bytes:

@@ -1,6 +1,6 @@
 """Whose is this request: an endpoint's, control's, or the router's own.
 
-Asked by `forward.py`. Pure. Host comes first: on an endpoint's own host every path is the replica's. On the base host
+Asked by `plan.py`. Pure. Host comes first: on an endpoint's own host every path is the replica's. On the base host
 come the reserved first segments, then `/{namespace}/{name}`, which is taken off before the path goes on.
 
 Names are compared as sent, byte by byte: none of ours needs an escape, so an encoded spelling names nothing, and two

@@ -114,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
             self._read_body(data)
             self._advance()
         elif self._state is not LINGER:
-            self._buffer = self._buffer[self._start :] + data if self._buffer else data
+            self._buffer = self._buffer[self._start :] + data if self._start < len(self._buffer) else data
             self._start = 0
             self._advance()
         if self._paused or self._held or len(self._buffer) > MAX_HEAD:
@@ -274,12 +274,22 @@ class ClientConnection(asyncio.Protocol):
         context = self._context
         self._head = head
         self._received = 0
-        self._decoder = Chunked() if head.chunked else Length(head.length) if head.length else None
         self._deadline = None
-        exchange = self._exchange = Exchange(context, self, head)
-        self._state = BUSY if self._decoder is None else BODY
+        body = b""
+        length, start = head.length or 0, self._start
+        if head.chunked:
+            self._decoder = Chunked()
+        elif start + length <= len(self._buffer):  # all of it is here, as usual
+            self._decoder = None
+            body = self._buffer[start : start + length]
+            self._start = start + length
+        else:
+            self._decoder = Length(length)
+        complete = self._decoder is None
+        self._state = BUSY if complete else BODY
+        exchange = self._exchange = Exchange(context, self, head, body, complete=complete)
         try:
-            if head.length is not None and head.length > context.settings.max_body_bytes:
+            if length > context.settings.max_body_bytes:
                 raise self._too_large()
             exchange.open()
         except InletError as error:

@@ -42,7 +42,6 @@ class Router:
         table, refusals = Table(), Refusals()
         gate = Gate(
             max_pending=settings.max_pending,
-            hold_seconds=settings.hold_seconds,
             on_wait=self._reporter.hurry,
         )
         self.context = Context(

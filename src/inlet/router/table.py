@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import structlog
@@ -22,6 +23,10 @@ from inlet.router.ask import ask
 from inlet.router.upstream import Peer
 from inlet.wire.link import LONG_POLL_S, ROUTES_PATH, load_table
 
+if TYPE_CHECKING:
+    from inlet.router.head import RequestHead
+    from inlet.router.plan import Plan
+
 log = structlog.get_logger()
 
 FIRST_RETRY_S = 0.05
@@ -31,16 +36,13 @@ MARGIN_S = 10.0  # beyond the long poll's own wait, before control is taken to b
 
 
 class Index:
-    """One route table, ready to be asked. Never changed after it was made, but for `passes`.
+    """One route table, ready to be asked. Never changed after it was made, but for `plans`, which is plan.py's."""
 
-    `passes` is auth.py's: which Authorization values may use which endpoint, and until when.
-    """
-
-    __slots__ = ("by_host", "by_id", "by_name", "passes", "tokens", "version")
+    __slots__ = ("by_host", "by_id", "by_name", "plans", "tokens", "version")
 
     def __init__(self, table: RouteTable) -> None:
         self.version = table.version
-        self.passes: dict[tuple[bytes | None, str], float] = {}
+        self.plans: dict[RequestHead, Plan] = {}
         self.by_id: dict[str, Route] = {route.endpoint_id: route for route in table.routes}
         self.by_host: dict[str, Route] = {r.host.lower().rstrip("."): r for r in table.routes if r.host}
         self.by_name: dict[tuple[bytes, bytes], Route] = {
