@@ -17,6 +17,7 @@ from inlet.core.spec import Visibility
 from inlet.router.table import Index
 
 _MAX_TOKEN = 512  # so that the cache of hashes stays small, whatever callers send
+_MAX_PASSES = 4096
 
 
 @lru_cache(maxsize=2048)
@@ -44,12 +45,21 @@ def _token_of(index: Index, authorization: bytes | None) -> Token | None:
 
 
 def authorise(index: Index, route: Route, authorization: bytes | None) -> float:
-    """Until when the caller may use this endpoint, in seconds since the epoch; else `Unauthenticated` or `Forbidden`."""
+    """Until when the caller may use this endpoint, in seconds since the epoch; else `Unauthenticated` or `Forbidden`.
+
+    Who passed once passes again with the same table, as long as the token lives, without a second look.
+    """
     if route.visibility is Visibility.PUBLIC:
         return math.inf
+    until = index.passes.get((authorization, route.endpoint_id), 0.0)
+    if time.time() < until:
+        return until
     token = _token_of(index, authorization)
     if token is None:
         raise Unauthenticated("a live token is needed: send it as 'Authorization: Bearer …'")
     if not may_infer(token.grants, route.visibility, route.namespace, route.name):
         raise Forbidden(f"this token lacks the permission infer on {route.namespace}/{route.name}")
-    return math.inf if token.expires_at is None else token.expires_at
+    until = math.inf if token.expires_at is None else token.expires_at
+    if len(index.passes) < _MAX_PASSES:
+        index.passes[authorization, route.endpoint_id] = until
+    return until

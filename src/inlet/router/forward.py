@@ -64,6 +64,7 @@ class Exchange:
     __slots__ = (
         "_chunked_in", "_chunked_out", "_client", "_connection", "_context", "_ended", "_failed_peer", "_head",
         "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_started", "_status", "_task", "_ticket", "id",
+        "open_ended",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +85,8 @@ class Exchange:
         self._kept = KeptBody(body, complete=complete)
         self._chunked_out = False  # whether the body goes on in chunks
         self._chunked_in = False  # whether the answer goes to the client in chunks
-        self._keep_alive = True  # whether the answer's end can be told without ending the connection
+        self._keep_alive = True  # whether the client may send another request after this answer
+        self.open_ended = False  # whether a close is what tells the client that the answer is complete
         self._repeated = False
         self._ended = False
         self._status = 0  # of the answer, once its head went to the client
@@ -266,8 +268,9 @@ class Exchange:
                 framing_field = framing(None)
                 body = chunk(body)
             else:
+                self.open_ended = True
                 self._keep_alive = False
-        keep_alive = self._keep_alive and client.keep_alive
+        keep_alive = self._keep_alive = self._keep_alive and client.keep_alive
         client.send(
             response_start(
                 head,

@@ -44,6 +44,7 @@ MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
 MAX_TARGET = 8 * 1024
 MAX_DIGITS = 19
+MAX_HOST = 512  # bytes; names are at most 253
 MAX_REMEMBERED = 2048  # bytes of one head
 REMEMBERED = 1024  # heads
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -51,6 +52,7 @@ METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 Fields = list[tuple[bytes, bytes]]
 NAMES_NOTHING: frozenset[bytes] = frozenset()
 
+_LINE = re.compile(rb"(%b) ([^ \r\n]+) HTTP/1\.([01])\r\n" % b"|".join(sorted(METHODS)))
 _NOT_VISIBLE = bytes([*range(33), *range(127, 256)])
 _READ_HERE = frozenset(
     {
@@ -74,6 +76,7 @@ class RequestHead:
     `target` is path and query in origin-form; `host` is lower case without a port and None when there was none;
     `authority` is Host as sent. `length` is None without Content-Length. `named` are the fields that Connection names.
     `caller_id` is the caller's own id of the request, if it sent a plain one; `patience` is X-Scale-Up-Timeout.
+    `remembered`: the next request with these bytes gets this object again.
     """
 
     method: bytes
@@ -90,6 +93,7 @@ class RequestHead:
     named: frozenset[bytes] = NAMES_NOTHING
     caller_id: bytes | None = None
     patience: bytes | None = None
+    remembered: bool = False
 
 
 NO_HEAD = RequestHead(b"GET", b"/", modern=True, fields=[], keep_alive=False)
@@ -114,23 +118,18 @@ class _Collector:
 
 def parse_head(raw: bytes) -> RequestHead:
     """Read one head that ends with its empty line; `BadMessage` says what is wrong with it."""
-    return _remembered(raw) if len(raw) <= MAX_REMEMBERED else _parse(raw)
+    if len(raw) > MAX_REMEMBERED:
+        return _parse(raw)
+    head = _remembered(raw)
+    head.remembered = True
+    return head
 
 
 def _parse(raw: bytes) -> RequestHead:
-    line, _, _ = raw.partition(b"\r\n")
-    words = line.split(b" ")
-    if len(words) != 3 or not words[1]:
-        raise BadMessage(400, "the request line is not: method, target, HTTP/1.1, with single spaces between")
-    method, target, version = words
-    if not (method.isalpha() and method.isupper()):
-        raise BadMessage(400, "not an HTTP request")
-    if method not in METHODS:
-        raise BadMessage(
-            405, f"method not supported; use one of {', '.join(sorted(m.decode() for m in METHODS))}"
-        )
-    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        raise BadMessage(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    line = _LINE.match(raw)
+    if line is None:
+        raise _bad_line(raw)
+    method, target, minor = line.groups()
     collector = _Collector()
     parser = httptools.HttpRequestParser(collector)
     try:
@@ -143,13 +142,32 @@ def _parse(raw: bytes) -> RequestHead:
         raise BadMessage(400, "not an HTTP request: the head does not end where it should")
     if len(collector.fields) > MAX_FIELDS:
         raise BadMessage(431, f"more than {MAX_FIELDS} header fields")
-    head = RequestHead(method, target, version == b"HTTP/1.1", collector.fields)
+    head = RequestHead(method, target, minor == b"1", collector.fields)
     _read_fields(head)
     if not head.target.startswith(b"/"):
         head.target = _from_absolute(head)
     if len(head.target) > MAX_TARGET or not _PLAIN_TARGET.fullmatch(head.target):
         _check_target(head.target)
     return head
+
+
+def _bad_line(raw: bytes) -> BadMessage:
+    """What is wrong with the request line of this head."""
+    words = raw.partition(b"\r\n")[0].split(b" ")
+    if len(words) != 3 or not words[1]:
+        return BadMessage(
+            400, "the request line is not: method, target, HTTP/1.1, with single spaces between"
+        )
+    method, _, version = words
+    if not (method.isalpha() and method.isupper()):
+        return BadMessage(400, "not an HTTP request")
+    if method not in METHODS:
+        return BadMessage(
+            405, f"method not supported; use one of {', '.join(sorted(m.decode() for m in METHODS))}"
+        )
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        return BadMessage(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return BadMessage(400, "a line of the head ends without CR LF")
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_parse)
@@ -216,12 +234,17 @@ def _read_fields(head: RequestHead) -> None:
     if hosts > 1 or (head.modern and not hosts):
         raise BadMessage(400, "HTTP/1.1 needs exactly one Host")
     if hosts:
-        if not _HOST.fullmatch(head.authority):
-            raise BadMessage(400, "Host is not a host name or address with an optional port")
-        host = head.authority.decode("ascii").lower()
-        head.host = (host if host.endswith("]") else host.rpartition(":")[0] or host).rstrip(".")
+        head.host = _host(head.authority)
     if head.named or not head.modern:
         head.keep_alive = b"close" not in head.named if head.modern else b"keep-alive" in head.named
+
+
+@lru_cache(maxsize=256)
+def _host(authority: bytes) -> str:
+    if len(authority) > MAX_HOST or not _HOST.fullmatch(authority):
+        raise BadMessage(400, "Host is not a host name or address with an optional port")
+    host = authority.decode("ascii").lower()
+    return (host if host.endswith("]") else host.rpartition(":")[0] or host).rstrip(".")
 
 
 def _from_absolute(head: RequestHead) -> bytes:

@@ -2,7 +2,7 @@
 it, how long it may wait, and the head that goes on in its place.
 
 Asked by `forward.py` and `reach.py`. The same head with the same table always gets the same plan, so a plan is kept with
-its table until the caller's token expires. What may change between two requests is decided elsewhere: load in `gate.py`,
+its table until the caller's token expires (if the head is one of those that are remembered; there is no other use in it). What may change between two requests is decided elsewhere: load in `gate.py`,
 the replica in `balance.py`.
 """
 
@@ -59,7 +59,7 @@ def plan_for(context: Context, head: RequestHead) -> Plan | None:
             head, destination.target, scheme=context.scheme, to_control=destination.route is None
         ),
     )
-    if index is not None:
+    if index is not None and head.remembered:
         if len(index.plans) >= MAX_PLANS:
             index.plans.clear()
         index.plans[head] = plan

@@ -76,8 +76,8 @@ def parse_response(raw: bytes) -> ResponseHead:
     except httptools.HttpParserError as error:
         raise BadAnswer(f"not an HTTP answer: {error}") from error
     status = parser.get_status_code()
-    modern = parser.get_http_version() == "1.1"
-    if not raw.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")) or not collector.complete or not 100 <= status <= 599:
+    modern = raw.startswith(b"HTTP/1.1 ")
+    if not (modern or raw.startswith(b"HTTP/1.0 ")) or not collector.complete or not 100 <= status <= 599:
         raise BadAnswer("not an answer in HTTP/1.1 or 1.0")
     if collector.reason.translate(None, _CONTROLS) != collector.reason:
         raise BadAnswer(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
+import struct
 from enum import Enum, auto
 from typing import cast
 
@@ -181,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def keep_alive(self) -> bool:
-        return self._head.keep_alive and not self._draining
+        return self._head.keep_alive and not self._draining and self._can_skip()
 
     def send(self, data: bytes) -> None:
         self._transport.write(data)
@@ -193,12 +195,12 @@ class ClientConnection(asyncio.Protocol):
 
     def finished(self, *, keep_alive: bool) -> None:
         self._exchange = None
-        self._conclude(keep_alive=keep_alive and self._can_skip())
+        self._conclude(keep_alive=keep_alive)
 
     def fail(self, error: InletError) -> None:
         exchange, self._exchange = self._exchange, None
         id_ = request_id(self._head) if exchange is None else exchange.id
-        keep_alive = self.keep_alive and not isinstance(error, BadMessage) and self._can_skip()
+        keep_alive = self.keep_alive and not isinstance(error, BadMessage)
         self._transport.write(
             render_error(
                 error,
@@ -213,13 +215,16 @@ class ClientConnection(asyncio.Protocol):
         self._conclude(keep_alive=keep_alive, lingering=isinstance(error, BadMessage))
 
     def cut(self) -> None:
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
         self._state = LINGER
         self._deadline = None
-        if self._head.modern:
+        if exchange is None or not exchange.open_ended:
             self._transport.close()  # a missing last chunk, or missing bytes, tell the client
         else:
-            self._transport.abort()  # only a reset can
+            # Only a reset can. Closing makes one of itself only while unread bytes lie in the socket.
+            connection: socket.socket = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
 
     # -- heads
 

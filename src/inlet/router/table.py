@@ -36,12 +36,16 @@ MARGIN_S = 10.0  # beyond the long poll's own wait, before control is taken to b
 
 
 class Index:
-    """One route table, ready to be asked. Never changed after it was made, but for `plans`, which is plan.py's."""
+    """One route table, ready to be asked. Never changed after it was made, but for what others remember with it.
 
-    __slots__ = ("by_host", "by_id", "by_name", "plans", "tokens", "version")
+    `passes` is auth.py's: which Authorization values may use which endpoint, and until when. `plans` is plan.py's.
+    """
+
+    __slots__ = ("by_host", "by_id", "by_name", "passes", "plans", "tokens", "version")
 
     def __init__(self, table: RouteTable) -> None:
         self.version = table.version
+        self.passes: dict[tuple[bytes | None, str], float] = {}
         self.plans: dict[RequestHead, Plan] = {}
         self.by_id: dict[str, Route] = {route.endpoint_id: route for route in table.routes}
         self.by_host: dict[str, Route] = {r.host.lower().rstrip("."): r for r in table.routes if r.host}

@@ -10,7 +10,14 @@ import asyncio
 from typing import Protocol, cast
 
 from inlet.router.body import BadFraming, Decoder, UntilClose
-from inlet.router.response import MAX_ANSWER_HEAD, BadAnswer, ResponseHead, decoder_for, parse_response
+from inlet.router.response import (
+    MAX_ANSWER_HEAD,
+    BadAnswer,
+    ResponseHead,
+    decoder_for,
+    has_body,
+    parse_response,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 256  # kept per peer
@@ -55,7 +62,7 @@ class Peer:
         if self.retired or self.draining or len(self.idle) >= MAX_IDLE:
             connection.close()
         else:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = None
             self.idle.append(connection)
 
     async def connect(self) -> UpstreamConnection:
@@ -90,9 +97,12 @@ class Peer:
         self._close_idle()
 
     def close_stale(self, now: float) -> None:
-        """Close what has been idle for too long."""
-        for connection in [c for c in self.idle if now - c.idle_since > IDLE_S]:
-            connection.close()
+        """Close what has been idle for too long; called by a sweep now and then, from which the clocks run."""
+        for connection in list(self.idle):
+            if connection.idle_since is None:
+                connection.idle_since = now
+            elif now - connection.idle_since > IDLE_S:
+                connection.close()
 
     def _close_idle(self) -> None:
         for connection in list(self.idle):
@@ -111,7 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.idle_since = 0.0
+        self.idle_since: float | None = None  # on the loop's clock; None until the next sweep sets it
         self._receiver: Receiver | None = None
         self._decoder: Decoder | None = None
         self._buffer = b""
@@ -163,7 +173,11 @@ class UpstreamConnection(asyncio.Protocol):
                 self._read_head(receiver, data)
             else:
                 body, rest = self._decoder.feed(data)
-                self._pass_on(receiver, None, body, rest)
+                done = self._decoder.done
+                if done:
+                    self._complete(rest)
+                if body or done:
+                    receiver.more(body, done=done)
         except (BadAnswer, BadFraming) as error:
             self.close()
             receiver.lost(f"the replica's answer cannot be passed on: {error}", untouched=False)
@@ -188,26 +202,24 @@ class UpstreamConnection(asyncio.Protocol):
                 break
             data = data[end:]
         self._reusable = head.keep_alive
-        decoder = self._decoder = decoder_for(head, self._method)
-        rest = data[end:]
-        body, rest = (b"", rest) if decoder.done else decoder.feed(rest)
-        self._pass_on(receiver, head, body, rest)
-
-    def _pass_on(self, receiver: Receiver, head: ResponseHead | None, body: bytes, rest: bytes) -> None:
-        decoder = self._decoder
-        done = decoder is not None and decoder.done
+        body, rest, done = data[end:], b"", True
+        if len(body) != head.length or not has_body(head, self._method):  # not just all of it, as usual
+            decoder = self._decoder = decoder_for(head, self._method)
+            body, rest = (b"", body) if decoder.done else decoder.feed(body)
+            done = decoder.done
         if done:
-            self._decoder = None
-            self._receiver = None
-            self._used = True
-            if rest or not self._reusable or not self._request_sent:
-                self._transport.abort()
-            else:
-                self.peer.give(self)
-        if head is not None:
-            receiver.answered(head, body, done=done)
-        elif body or done:
-            receiver.more(body, done=done)
+            self._complete(rest)
+        receiver.answered(head, body, done=done)
+
+    def _complete(self, rest: bytes) -> None:
+        """The answer has ended; `rest` came after it."""
+        self._decoder = None
+        self._receiver = None
+        self._used = True
+        if rest or not self._reusable or not self._request_sent:
+            self._transport.abort()
+        else:
+            self.peer.give(self)
 
     def eof_received(self) -> None:
         """The transport closes itself; what it means is decided in `connection_lost`."""
