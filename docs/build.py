@@ -1,4 +1,4 @@
-"""Draws the generated parts of docs/ from the code: lifecycle, settings, command line, API routes, tasks.
+"""Draws the generated parts of docs/ and README.md: lifecycle, settings, command line, API routes, tasks, measured bars.
 
 `python docs/build.py` writes them, `python docs/build.py --check` fails if a page is not what the code says; the test
 suite runs the check. A generated part stands between two marker lines; the rest of a page is written by hand.
@@ -6,20 +6,24 @@ suite runs the check. A generated part stands between two marker lines; the rest
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from inlet.core.lifecycle import TABLE, Intent
 from inlet.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 COMMON = ("--output", "--namespace", "--url", "--token")
 """Options that nearly every command has: explained once."""
 
@@ -146,7 +150,7 @@ def openapi() -> dict[str, Any]:
     from inlet.backends.fake import FakeBackend
     from inlet.control.app import build_app
     from inlet.control.openapi import document
-    from inlet.control.vault import Vault
+    from inlet.control.vault import Vault, generate_key
     from inlet.store.memory import MemoryStore
 
     with tempfile.TemporaryDirectory() as home:
@@ -154,7 +158,7 @@ def openapi() -> dict[str, Any]:
         app = build_app(
             store=MemoryStore(),
             backend=FakeBackend(),
-            vault=Vault.load(Path(home), ""),
+            vault=Vault([generate_key()]),
             settings=given,
             wake=lambda _: None,
             clock=lambda: 0.0,
@@ -215,6 +219,97 @@ def limits() -> str:
     )
 
 
+def rungs() -> str:
+    """The ladder of the local backend's limits."""
+    from inlet.backends.local import cgroups
+    from inlet.backends.local.limits import PINNED, WATCHED
+
+    return _table(
+        ("the best that works", "needs", "memory", "vCPU"),
+        (
+            (
+                f"`{cgroups.Version2.name}`",
+                "root, or a subtree of groups handed over",
+                "enforced",
+                "enforced",
+            ),
+            (f"`{cgroups.Version1.name}`", "root", "enforced", "enforced"),
+            (
+                "either, for memory or for vCPU only",
+                "a subtree with one of them",
+                "enforced, or as below",
+                "the same",
+            ),
+            ("no group", "nothing", f"{WATCHED.word}: `{WATCHED.by}`", f"{PINNED.word}: `{PINNED.by}`"),
+        ),
+    )
+
+
+def bars() -> str:
+    """What callers notice of each change: what is demanded, and what the stored runs counted."""
+    stored = json.loads((DOCS / "figures" / "bars.json").read_text())
+    runs = len(stored["bars"][0]["runs"])
+    head = (
+        "change",
+        "must succeed",
+        "may fail",
+        "succeeded",
+        "in flight then",
+        "slowest answer",
+        "back after",
+    )
+    return (
+        f"{runs} run{'s' if runs > 1 else ''} on {stored['date']}: {stored['cores']} cores ({stored['cpu']}), "
+        f"{stored['memory_gb']} GB, load average at the start {stored['load']}.\n\n"
+        + _table(head, (_bar(bar) for bar in stored["bars"]))
+    )
+
+
+def _bar(bar: Mapping[str, Any]) -> tuple[str, ...]:
+    runs = bar["runs"]
+    sent, failed = sum(run["sent"] for run in runs), Counter[str]()
+    for run in runs:
+        failed.update(run["failed"])
+    counts = f"{sent - failed.total():,} of {sent:,}"
+    if failed:
+        counts += f" ({', '.join(f'{n} × {what}' for what, n in failed.items())})"
+    return (
+        bar["name"],
+        "all others" if bar["share"] is None else f"{bar['share']:.2%}",
+        bar["may_fail"],
+        counts,
+        ", ".join(str(run["in_flight"]) for run in runs if run["in_flight"] is not None) or "–",
+        _seconds([run["slowest"] for run in runs]),
+        _seconds([run["back"] for run in runs if run["back"] is not None]),
+    )
+
+
+def _seconds(values: Sequence[float]) -> str:
+    """From the least to the greatest, to a tenth."""
+    if not values:
+        return "–"
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return f"{low} s" if low == high else f"{low} to {high} s"
+
+
+def http_requests() -> str:
+    """What the router does with each oddity of a request, as the module that does it says."""
+    from inlet.router import head
+
+    return _table_of(head)
+
+
+def http_answers() -> str:
+    """The same for a replica's answer."""
+    from inlet.router import response
+
+    return _table_of(response)
+
+
+def _table_of(module: ModuleType) -> str:
+    return "\n".join(line for line in str(module.__doc__).splitlines() if line.startswith("|"))
+
+
 PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
     (DOCS / "design" / "lifecycle.md", "lifecycle", lifecycle),
     (DOCS / "reference" / "settings.md", "settings", settings),
@@ -222,6 +317,10 @@ PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
     (DOCS / "reference" / "api.md", "routes", routes),
     (DOCS / "reference" / "serving.md", "tasks", tasks),
     (DOCS / "reference" / "serving.md", "limits", limits),
+    (ROOT / "README.md", "bars", bars),
+    (DOCS / "how-to" / "limits.md", "rungs", rungs),
+    (DOCS / "reference" / "http.md", "requests", http_requests),
+    (DOCS / "reference" / "http.md", "answers", http_answers),
 )
 
 
@@ -258,7 +357,7 @@ def main() -> int:
         old = path.read_text()
         new = build(old, name, draw())
         if new != old:
-            stale.append(str(path.relative_to(DOCS)))
+            stale.append(str(path.relative_to(ROOT)))
             if "--check" not in sys.argv:
                 path.write_text(new)
     if stale and "--check" in sys.argv:

@@ -1,4 +1,4 @@
-"""What the processes of an installation need of the operating system: dying together, private folders, locks.
+"""What the processes of an installation need of the operating system: dying together, private folders and files, locks.
 
 Called by the entry points of parent, router and control, once, before anything else. Must never start a thread or a
 loop.
@@ -6,6 +6,7 @@ loop.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -62,11 +63,20 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def write_private(path: Path, text: str) -> None:
+    """Make `path` a file with this content that only this user can read, whole or not at all."""
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 def lock_file(path: Path, *, within: float | None) -> int | None:
     """Hold `path` exclusively until this process ends, however it ends; None if another still holds it after `within` s.
 
     Blocks; without `within`, for as long as it takes. The number is the open descriptor: keep it. The holder's process
-    id is in the file.
+    id is in the file, unless the disk was full.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if within is None:
@@ -74,8 +84,9 @@ def lock_file(path: Path, *, within: float | None) -> int | None:
     elif not _locked_by(descriptor, time.monotonic() + within):
         os.close(descriptor)
         return None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 

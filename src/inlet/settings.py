@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -44,9 +45,16 @@ class Settings:
     )
     token: str = _setting("", "An admin token, valid while this is set; for scripted installs.", secret=True)
     namespace: str = _setting("default", "Name of the first namespace, made at the first start.")
-    database_url: str = _setting("", "SQLAlchemy URL; default a SQLite file in the home.", secret=True)
+    database_url: str = _setting(
+        "",
+        "Where state is kept: postgresql://user:password@host/database, or sqlite:////absolute/path; default the "
+        "file inlet.db in the home.",
+        secret=True,
+    )
     secret_key: str = _setting(
-        "", "Key that seals secrets; default the file secret.key in the home.", secret=True
+        "",
+        "Key that seals secrets, the same for all who share a database; default the file secret.key in the home.",
+        secret=True,
     )
     models: str = _setting(
         "", "Folders below which local models may be served, separated by ':'; default the user's home."
@@ -95,6 +103,13 @@ class Settings:
         """The origin for callers on this machine, whatever the public one is."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def own_url(self) -> str:
+        """The origin of this installation alone, for callers elsewhere, as far as it can be told from here."""
+        if self.host in ("0.0.0.0", "::", ""):
+            return f"http://{socket.gethostname()}:{self.port}"
+        return self.near_url
 
     @property
     def run_dir(self) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,16 @@ def home() -> Iterator[Path]:
         for pid in left:
             os.kill(pid, 9)
         assert not left, "processes outlived their backend"
+
+
+@pytest.fixture
+def open_home() -> Iterator[Path]:
+    """A home that an unprivileged user can use."""
+    folder = Path(tempfile.mkdtemp(prefix="inlet-"))
+    folder.chmod(0o777)
+    yield folder
+    assert processes_of(folder) == []
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
 """A replica without a model: obeys the contract between backend and replica, and misbehaves when its environment says so.
 
-`REPLICA_DOES` names what it does instead of serving; `/crash`, `/silent`, `/say/TEXT` and `/env/NAME` act on one that
-serves. `DRAIN_S` is how long it takes to drain.
+`REPLICA_DOES` names what it does instead of serving; `/crash`, `/refuse`, `/silent`, `/garbage`, `/compute`, `/say/TEXT` and
+`/env/NAME` act on one that serves. `DRAIN_S` is how long it takes to drain.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,10 +32,38 @@ def eat(megabytes: int) -> bytearray:
     return held
 
 
+def multiply() -> None:
+    """As many processes as may be, none of which ends by itself."""
+    made = 0
+    try:
+        while os.fork() > 0:
+            made += 1
+    except BlockingIOError:
+        print(f"no more than {made}", flush=True)
+    else:
+        signal.pause()
+
+
+def nest() -> None:
+    """Into a group of its own below the one that it was put into."""
+    lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    found = {controllers: path for _, controllers, path in lines}
+    hierarchy = "pids" if "pids" in found else ""
+    inner = Path(f"/sys/fs/cgroup/{hierarchy}{found[hierarchy]}") / "inner"
+    inner.mkdir()
+    (inner / "cgroup.procs").write_text("0")
+
+
+def compute() -> None:
+    while True:
+        pass
+
+
 class Replica:
     def __init__(self, does: str) -> None:
         self.state = "initializing"
         self.silent = asyncio.Event()
+        self.garbage = does == "garbage"
         self.does = does
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +71,20 @@ class Replica:
         path = line.split()[1]
         if path == "/crash":
             os._exit(3)
-        if path == "/silent":
+        if path == "/refuse":
+            print("The model has no such task", file=sys.stderr, flush=True)
+            os._exit(78)
+        if self.garbage:
+            writer.write(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n" * 100)
+            await writer.drain()
+            writer.close()
+            return
+        if path == "/garbage":
+            self.garbage = True
+        elif path == "/compute":
+            for _ in range(3):
+                threading.Thread(target=compute, daemon=True).start()
+        elif path == "/silent":
             self.silent.set()
         elif self.silent.is_set():
             await asyncio.sleep(3600)
@@ -97,6 +140,19 @@ def main() -> None:
         children = [subprocess.Popen(mine, env=env) for _ in range(3)]
         os.wait()
         sys.exit(f"one of {len(children)} children ended")
+    if does == "shrug":  # goes on without the part of it that is killed
+        subprocess.Popen([sys.executable, __file__], env={**os.environ, "REPLICA_DOES": "eat-and-hold"})
+    if does == "share":  # memory that belongs to no process, which RLIMIT_DATA does not count
+        held = mmap.mmap(-1, int(os.environ["EAT_MB"]) << 20)
+        for position in range(0, len(held), 4096):
+            held[position] = 1
+    if does == "multiply":
+        multiply()
+    if does == "nest":
+        nest()
+    if does == "burn-in-children":
+        for _ in range(3):
+            subprocess.Popen([sys.executable, __file__], env={**os.environ, "REPLICA_DOES": "burn"})
     if does == "eat-and-hold":
         held = eat(int(os.environ["EAT_MB"]))
         time.sleep(60)

@@ -51,7 +51,7 @@ async def test_a_killed_control_leaves_replicas_that_the_next_one_adopts(
     assert {r.id for r in found.ready} == {r["id"] for r in before["e1-r1"]["replicas"]}
     assert {r.started_at for r in found.ready} == {r["started_at"] for r in before["e1-r1"]["replicas"]}
     assert (found.endpoint_id, found.revision, found.n) == ("e1", 1, 2)
-    assert found.limits == before["e1-r1"]["limits"]
+    assert asdict(found.limits) == before["e1-r1"]["limits"]
     assert set(processes_of(home)) == running
     assert await get(found.ready[0], "/anything") == "Ok"
     await world.close()

@@ -4,43 +4,34 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from inlet.backends.local import cgroups, limits
+from inlet.backends.local import cgroups, keeper, limits
 from inlet.core.catalogue import CATALOGUE, Availability
 from inlet.core.errors import Refused
 from inlet.core.seen import ExitKind
-from tests.backends.conftest import Driver, kept, processes_of
-from tests.backends.worlds import SMALL, LocalWorld, ready, replica_set
+from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
+from tests.backends.unprivileged import as_nobody, nobody
+from tests.backends.worlds import SMALL, WITHIN_S, LocalWorld, lines, ready, replica_set
 
-TINY = replace(SMALL, vcpus=0.5, memory_gb=0.25)
+TINY = replace(SMALL, vcpus=0.5, memory_gb=1 / 16)
 HUGE = replace(SMALL, size="x999", vcpus=999, memory_gb=99_999)
-READS = "+dac_read_search"  # nobody may read this interpreter wherever it lies, and still write nothing
-AS_NOBODY = (
-    "setpriv",
-    "--reuid=nobody",
-    "--regid=nogroup",
-    "--clear-groups",
-    f"--inh-caps={READS}",
-    f"--ambient-caps={READS}",
-)
-
-
-def rung_here() -> str:
-    return limits.find_rung("inlet-test-of-rungs").name
-
+RUNG = limits.find_rung("inlet-test-of-rungs")
+RUNG.close()
 
 needs_groups = pytest.mark.skipif(
-    rung_here() == "best effort",
+    not (RUNG.cpu.enforced and RUNG.memory.enforced),
     reason="no control group can be made here (root, or a delegated subtree, can)",
 )
+TOO_MUCH = "Out of memory: more than the limit of 64 MB; choose a larger instance"
 
 
 def eater(does: str, instance: object = TINY, **env: str):
@@ -52,49 +43,89 @@ async def exited(world: LocalWorld, applied: object):
     return (await world.until(lambda seen: seen["e1-r1"].last_exit is not None))["e1-r1"]
 
 
+def groups_of(home: Path) -> list[Path]:
+    records = (json.loads((folder / "replica.json").read_text()) for folder in kept(home).values())
+    return [Path(group) for record in records for group in record["groups"]]
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < end, f"not within {WITHIN_S} s"
+        time.sleep(0.01)
+
+
+def burn_rate(keeper_pid: int, cpu_seconds: float) -> float:
+    """CPUs that a keeper's replica uses, measured until it has used so much."""
+    tick = os.sysconf("SC_CLK_TCK")
+
+    def used() -> float:
+        table = keeper.processes()
+        return sum(table[pid].ticks for pid in keeper.descendants(keeper_pid, table)) / tick
+
+    eventually(lambda: used() > 0.2)
+    before, since = used(), time.monotonic()
+    eventually(lambda: used() - before >= cpu_seconds)
+    return (used() - before) / (time.monotonic() - since)
+
+
+# Where groups can be made
+
+
 @needs_groups
-async def test_out_of_memory_is_named(world: LocalWorld) -> None:
-    seen = await exited(world, eater("eat", EAT_MB="400"))
+@pytest.mark.parametrize(("does", "megabytes"), [("eat", 100), ("eat-in-children", 30), ("shrug", 100)])
+async def test_out_of_memory_ends_the_whole_replica_and_is_named(
+    world: LocalWorld, does: str, megabytes: int
+) -> None:
+    """Also when several processes share the blame, and when the replica would go on without the one that was killed."""
+    seen = await exited(world, eater(does, EAT_MB=str(megabytes)))
     assert seen.last_exit.kind is ExitKind.OUT_OF_MEMORY
-    assert seen.last_exit.message == "Memory limit exceeded (0.2 GB): choose a larger instance"
-    assert seen.limits == f"enforced ({rung_here()}): 0.5 vCPU, 0.2 GB"
+    assert seen.last_exit.message == TOO_MUCH
+    assert seen.limits.words == f"enforced: 0.5 vCPU, 64 MB ({RUNG.memory.by})"
+
+
+@needs_groups
+async def test_only_the_replica_that_takes_too_much_ends(world: LocalWorld, home: Path) -> None:
+    await world.backend.apply(replica_set("e2-r1"))
+    bystander = (await world.until(ready("e2-r1")))["e2-r1"].ready[0].id
+    await exited(world, eater("eat", EAT_MB="100"))
+    seen = (await world.until(ready("e2-r1")))["e2-r1"]
+    assert (seen.ready[0].id, seen.last_exit) == (bystander, None)
 
 
 @needs_groups
 async def test_within_its_memory_a_replica_serves(world: LocalWorld) -> None:
-    await world.backend.apply(eater("eat", EAT_MB="100"))
+    await world.backend.apply(eater("eat", EAT_MB="25"))
     await world.until(ready("e1-r1"))
 
 
 @needs_groups
-async def test_out_of_memory_in_a_child_counts_for_the_replica(world: LocalWorld) -> None:
-    seen = await exited(world, eater("eat-in-children", EAT_MB="200"))
-    assert seen.last_exit.kind is ExitKind.OUT_OF_MEMORY
+async def test_cpu_is_held_to_the_quota_and_measured(world: LocalWorld, home: Path) -> None:
+    await world.backend.apply(eater("burn-in-children"))
+    await world.until(ready("e1-r1"))
+    (replica_id,) = kept(home)
+    await world.backend.observe()
+    rate = await asyncio.to_thread(burn_rate, keeper_of(home, replica_id), 0.7)
+    assert rate < 0.7, "three busy processes with half a vCPU together"
+    (seen,) = await world.backend.observe()
+    assert 0.1 < seen.replicas[0].cpu < 1.4, "1.0 is all of its half"
 
 
 @needs_groups
-async def test_cpu_is_held_to_the_quota_and_measured(world: LocalWorld) -> None:
-    await world.backend.apply(eater("burn"))
-
-    async def used() -> float:
-        (seen,) = await world.backend.observe()
-        return seen.replicas[0].cpu or 0.0
-
-    readings: list[float] = []
-    async with asyncio.timeout(20):
-        while len(readings) < 2:
-            # Usage is measured between observations that are a second apart: there is no event to wait for.
-            await asyncio.sleep(0.3)
-            reading = await used()
-            if reading and reading not in readings:
-                readings.append(reading)
-    assert readings[-1] < 1.4, "one busy thread without a quota of half a vCPU would show 2.0"
-    assert readings[-1] > 0.1
-
-
-def groups_of(home: Path) -> list[Path]:
-    records = (json.loads((folder / "replica.json").read_text()) for folder in kept(home).values())
-    return [Path(group) for record in records for group in record["groups"]]
+async def test_processes_are_bounded_and_none_is_left(
+    world: LocalWorld, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "MOST_PROCESSES", 40)
+    await world.backend.apply(eater("multiply"))
+    await world.until(ready("e1-r1"))
+    (line,) = [each.line for each in await lines(world.backend, "e1") if each.line.startswith("no more than")]
+    assert int(line.rpartition(" ")[2]) == 39
+    groups = groups_of(home)
+    await world.backend.remove("e1-r1", grace=0)
+    await world.until(lambda seen: not seen)
+    eventually(lambda: processes_of(home) == [])
+    await world.restart(keep_replicas=True)  # waits for all that is still being cleared away
+    assert not any(group.exists() for group in groups)
 
 
 @needs_groups
@@ -110,12 +141,122 @@ async def test_groups_go_with_their_replicas(home: Path) -> None:
     assert not any(group.exists() or group.parent.exists() for group in groups)
 
 
+@needs_groups
+async def test_a_group_that_a_replica_made_itself_goes_too(home: Path) -> None:
+    world = LocalWorld(home)
+    await world.open()
+    await world.backend.apply(replica_set(env={"REPLICA_DOES": "nest"}))
+    await world.until(ready("e1-r1"))
+    groups = groups_of(home)
+    assert any((group / "inner").is_dir() for group in groups)
+    await world.close()
+    assert not any(group.exists() for group in groups)
+
+
+@needs_groups
+async def test_groups_that_nobody_knows_any_more_are_removed_at_start(
+    home: Path, driver: Callable[..., Driver]
+) -> None:
+    """Keeper and control killed, records lost."""
+    control = driver(home, "hold", json.dumps([{"does": "stubborn", "name": "e1-r1", "n": 1}]))
+    control.until(lambda seen: "running" in [r["phase"] for r in seen.get("e1-r1", {}).get("replicas", [])])
+    (replica_id,) = kept(home)
+    groups = groups_of(home)
+    control.kill()
+    os.kill(keeper_of(home, replica_id), signal.SIGKILL)
+    shutil.rmtree(home / "replicas" / "e1-r1")
+    world = LocalWorld(home)
+    await world.open()
+    await world.close()
+    assert not any(group.exists() for group in groups)
+    assert_clean(home)
+
+
+def test_groups_of_an_earlier_start_elsewhere_are_strays(tmp_path: Path) -> None:
+    """Nothing of a subtree is removed that a known replica is in."""
+    for group in (
+        "current/known",
+        "current/unknown",
+        "elsewhere/known",
+        "elsewhere/unknown",
+        "unused/unknown",
+    ):
+        (tmp_path / group).mkdir(parents=True)
+    current = cgroups.Version1({"memory": tmp_path}, "current")
+    rung = limits.Rung(current, [tmp_path / name for name in ("current", "elsewhere", "unused", "absent")])
+    known = {str(tmp_path / name / "known") for name in ("current", "elsewhere")}
+    found = {str(path.relative_to(tmp_path)) for path in rung.strays(known)}
+    assert found == {"current/unknown", "elsewhere/unknown", "unused/unknown", "unused"}
+
+
+@needs_groups
+def test_a_replica_that_ends_while_no_control_runs_leaves_no_group(
+    home: Path, driver: Callable[..., Driver]
+) -> None:
+    control = driver(home, "hold", json.dumps([{"does": "serve", "name": "e1-r1", "n": 1}]))
+    control.until(lambda seen: "running" in [r["phase"] for r in seen.get("e1-r1", {}).get("replicas", [])])
+    groups = groups_of(home)
+    assert all(group.is_dir() for group in groups)
+    control.kill()
+    os.kill(keeper_in(home), signal.SIGTERM)
+    eventually(lambda: processes_of(home) == [])
+    assert not any(group.exists() for group in groups)
+
+
+@needs_groups
+async def test_a_killed_keeper_leaves_no_group(world: LocalWorld, home: Path) -> None:
+    await world.backend.apply(replica_set())
+    await world.until(ready("e1-r1"))
+    (replica_id,) = kept(home)
+    groups = groups_of(home)
+    os.kill(keeper_of(home, replica_id), signal.SIGKILL)
+    await world.until(lambda seen: seen["e1-r1"].last_exit is not None and len(seen["e1-r1"].ready) == 1)
+    await world.restart(keep_replicas=True)  # waits for all that is still being cleared away
+    assert not any(group.exists() for group in groups)
+
+
+@needs_groups
+async def test_a_subtree_that_somebody_removed_is_made_again(world: LocalWorld, home: Path) -> None:
+    await world.backend.apply(replica_set())
+    await world.until(ready("e1-r1"))
+    groups = groups_of(home)
+    await world.backend.remove("e1-r1", grace=0)
+    await world.until(lambda seen: not seen)
+    eventually(lambda: not any(cgroups.remove(group.parent) is False for group in groups))
+    await world.backend.apply(eater("eat", EAT_MB="100"))
+    seen = (await world.until(lambda seen: seen["e1-r1"].last_exit is not None))["e1-r1"]
+    assert seen.last_exit.kind is ExitKind.OUT_OF_MEMORY
+
+
+async def test_limits_that_cannot_be_set_any_more_are_an_error_in_words(
+    world: LocalWorld, home: Path
+) -> None:
+    gone = home / "gone"  # stands for a hierarchy that was unmounted
+    site = world.backend._site
+    world.backend._site = replace(
+        site, rung=limits.Rung(cgroups.Version1({"memory": gone, "cpu": gone}, "ours"))
+    )
+    seen = await exited(world, replica_set())
+    world.backend._site = site
+    assert seen.last_exit.kind is ExitKind.NOT_STARTED
+    assert (
+        seen.last_exit.message
+        == f"The replica could not be started: {gone / 'ours'}: No such file or directory"
+    )
+    assert seen.failed_starts == 0, "no fault of the revision"
+
+
+# What can be had
+
+
 async def test_an_instance_larger_than_the_machine_gets_what_there_is(world: LocalWorld) -> None:
     await world.backend.apply(replace(replica_set(), instance=HUGE))
     seen = (await world.until(ready("e1-r1")))["e1-r1"]
     there = limits.machine()
-    assert f"{there.vcpus:g} vCPU, {there.memory / 2**30:.1f} GB" in seen.limits
-    assert seen.limits.endswith("which is all that this machine has of 999 vCPU, 99999.0 GB")
+    assert (seen.limits.vcpus, seen.limits.memory, seen.limits.whole) == (there.vcpus, there.memory, False)
+    assert seen.limits.words.endswith(
+        "The instance has 999 vCPU, 99999 GB, which is more than this machine has"
+    )
 
 
 async def test_strict_instances_refuse_what_is_larger_than_the_machine(home: Path) -> None:
@@ -144,32 +285,12 @@ async def test_accelerators_are_listed_as_not_available_and_refused(world: Local
         await world.backend.apply(replace(replica_set(), instance=t4))
 
 
-@pytest.fixture
-def open_home() -> Iterator[Path]:
-    """A home that an unprivileged user can use."""
-    folder = Path(tempfile.mkdtemp(prefix="inlet-"))
-    folder.chmod(0o777)
-    yield folder
-    assert processes_of(folder) == []
-    shutil.rmtree(folder)
+# As a user without rights
 
 
-def why_not_as_nobody() -> str:
-    if os.getuid() != 0 or shutil.which("setpriv") is None:
-        return "only root can become nobody (with setpriv)"
-    nested = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
-    done = subprocess.run([*AS_NOBODY, sys.executable, "-c", nested], check=False, capture_output=True)
-    return "" if done.returncode == 0 else "nobody cannot be given the right to run this interpreter"
-
-
-nobody = pytest.mark.skipif(bool(why_not_as_nobody()), reason=why_not_as_nobody() or "-")
-
-
-def as_nobody(driver: Callable[..., Driver], home: Path, does: str, memory_gb: float, **env: str) -> Driver:
-    sets = [
-        {"does": does, "name": "e1-r1", "n": 1, "env": env, "instance": {"vcpus": 1, "memory_gb": memory_gb}}
-    ]
-    return driver(home, "hold", json.dumps(sets), "stop", prefix=AS_NOBODY)
+def keeper_in(home: Path) -> int:
+    (replica_id,) = kept(home)
+    return keeper_of(home, replica_id)
 
 
 @nobody
@@ -178,15 +299,10 @@ def test_without_rights_limits_are_best_effort(open_home: Path, driver: Callable
     seen = control.until(
         lambda seen: "running" in [r["phase"] for r in seen.get("e1-r1", {}).get("replicas", [])]
     )
-    assert seen["e1-r1"]["limits"] == "best effort: 1 vCPU, 1.0 GB"
-    pid = int(json.loads(next(open_home.glob("replicas/*/*/keeper.json")).read_text())["pid"])
-    (child,) = (
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit()
-        and (folder / "stat").exists()
-        and (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(pid)
-    )
+    held = seen["e1-r1"]["limits"]
+    assert (held["vcpus"], held["memory"]) == (1, 2**30)
+    assert (held["cpu_hold"], held["memory_hold"]) == (asdict(limits.PINNED), asdict(limits.WATCHED))
+    (child,) = keeper.descendants(keeper_in(open_home), keeper.processes())
     assert len(os.sched_getaffinity(child)) == 1
     data = next(
         row
@@ -198,23 +314,62 @@ def test_without_rights_limits_are_best_effort(open_home: Path, driver: Callable
 
 
 @nobody
-@pytest.mark.parametrize(("does", "megabytes"), [("eat", 700), ("eat-in-children", 120)])
+@pytest.mark.parametrize(("does", "megabytes"), [("eat", 150), ("eat-in-children", 30), ("share", 100)])
 def test_without_rights_out_of_memory_is_named_too(
     open_home: Path, driver: Callable[..., Driver], does: str, megabytes: int
 ) -> None:
-    """One process is refused the memory by the kernel; several together are found by the keeper."""
-    control = as_nobody(driver, open_home, does, 0.25, EAT_MB=str(megabytes))
+    """One process is refused the memory by the kernel; several together, and shared memory, are found by the keeper."""
+    control = as_nobody(driver, open_home, does, 1 / 16, EAT_MB=str(megabytes))
     seen = control.until(lambda seen: seen and seen["e1-r1"]["last_exit"])
     assert seen["e1-r1"]["last_exit"]["kind"] == "out of memory"
-    assert seen["e1-r1"]["last_exit"]["message"] == "Memory limit exceeded (0.2 GB): choose a larger instance"
+    assert seen["e1-r1"]["last_exit"]["message"] == TOO_MUCH
     control.finish()
+
+
+@nobody
+def test_without_rights_a_replica_stays_on_as_many_cpus_as_it_has_vcpus(
+    open_home: Path, driver: Callable[..., Driver]
+) -> None:
+    control = as_nobody(driver, open_home, "burn-in-children", 1.0)
+    control.until(lambda seen: "running" in [r["phase"] for r in seen.get("e1-r1", {}).get("replicas", [])])
+    assert burn_rate(keeper_in(open_home), 1.0) < 1.2, "three busy processes with one vCPU together"
+    control.finish()
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    """A model that was loaded before the workers were forked."""
+    program = (
+        "import os, sys, time\n"
+        "model = bytearray(b'x') * (100 << 20)\n"
+        "for _ in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        print('.', end='', flush=True)\n"
+        "        time.sleep(600)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.read(3) == b"..."
+        workers = keeper.family(parent.pid)
+        tree = {parent.pid, *workers}
+        try:
+            assert len(workers) == 3
+            assert workers == keeper.descendants(parent.pid, keeper.processes())
+            each = 100 * 2**20
+            assert keeper.held(tree, limit=2**40) > 4 * each, "the cheap sum, far below the limit"
+            assert each < keeper.held(tree, limit=2 * each) < 2 * each, (
+                "the true one, once the sum is over it"
+            )
+        finally:
+            for pid in tree:
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_neighbours_get_different_cpus() -> None:
     usable = os.sched_getaffinity(0)
     if len(usable) < 2:
         pytest.skip("one CPU only")
-    rung = limits.BestEffort()
+    rung = limits.Rung(None)
     one, two = (rung.confine(name, limits.Allotment(1, 2**30)) for name in "ab")
     assert len(one.cpus) == len(two.cpus) == 1
     assert one.cpus != two.cpus
@@ -231,3 +386,12 @@ def test_the_machine_is_no_larger_than_the_machine() -> None:
     there = limits.machine()
     assert 0 < there.vcpus <= len(os.sched_getaffinity(0))
     assert 0 < there.memory <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@needs_groups
+def test_groups_that_were_made_in_part_are_removed_again() -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        RUNG.confine("half-made", limits.Allotment(vcpus=1, memory=-5))
+    left = [subtree / "half-made" for subtree in RUNG._groups.subtrees if (subtree / "half-made").exists()]
+    RUNG.close()
+    assert left == []

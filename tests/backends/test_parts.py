@@ -31,7 +31,9 @@ ENDED = Ending(2.0, 1, None, False, False, False, "", ("Traceback", "ValueError:
         ),
         (
             replace(ENDED, code=None, signal=9, out_of_memory=True),
-            Exit(ExitKind.OUT_OF_MEMORY, "Memory limit exceeded (2.0 GB): choose a larger instance"),
+            Exit(
+                ExitKind.OUT_OF_MEMORY, "Out of memory: more than the limit of 2 GB; choose a larger instance"
+            ),
         ),
         (None, Exit(ExitKind.CRASHED, "The process that keeps the replica was killed")),
     ],
@@ -104,4 +106,4 @@ async def test_a_probe_is_bounded_in_time_and_size(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         assert await answered(tmp_path, stall, within=0.3) == SILENT
         assert await answered(tmp_path, flood, within=0.3) == SILENT
-    assert await probe(str(tmp_path / "nobody"), 0.3) == SILENT
+    assert await probe(str(tmp_path / "nobody"), 0.3) == Health(0, listening=False)

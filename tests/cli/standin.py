@@ -21,15 +21,18 @@ from starlette.types import Message, Receive, Scope, Send
 
 from inlet.backends.base import LogLine
 from inlet.control.app import build_app
-from inlet.control.vault import Vault
+from inlet.control.vault import Vault, generate_key
 from inlet.core.endpoint import Cause, Endpoint, Failure, Source, State, replica_set_id
-from inlet.core.seen import Phase, SeenReplica, SeenReplicaSet
+from inlet.core.seen import Hold, Limits, Phase, SeenReplica, SeenReplicaSet
 from inlet.settings import Settings
 from inlet.store.memory import MemoryStore
 from tests.control.quiet import QuietBackend
 
 TOKEN = "inl_a-preset-admin-token"
 NOW = 1_700_000_000.0  # long ago: what expires has expired
+LIMITS = Limits(
+    2, 2**31, Hold(False, "affinity"), Hold(True, "cgroup v2"), instance_vcpus=2, instance_memory=2**31
+)
 ANSWER = [{"label": "POSITIVE", "score": 0.98765432}]
 
 
@@ -62,7 +65,7 @@ class Api:
         self._app = build_app(
             store=self.store,
             backend=self.backend,
-            vault=Vault.load(settings.home),
+            vault=Vault([generate_key()]),
             settings=settings,
             wake=lambda _endpoint_id: None,
             clock=lambda: NOW + next(ticks),
@@ -125,9 +128,7 @@ class Api:
     def _show(self, endpoint: Endpoint, replica: SeenReplica) -> None:
         revision = endpoint.target.number
         id_ = replica_set_id(endpoint, endpoint.target)
-        self.backend.sets = [
-            SeenReplicaSet(id_, endpoint.id, revision, 1, (replica,), limits="vCPU best effort")
-        ]
+        self.backend.sets = [SeenReplicaSet(id_, endpoint.id, revision, 1, (replica,), limits=LIMITS)]
 
 
 async def _body(receive: Receive) -> bytes:

@@ -46,7 +46,7 @@ def test_a_life_blocking(api: Api) -> None:
         assert (ready.monthly_cost_minimum, ready.monthly_cost, ready.limits) == (
             0.0,
             24.09,
-            "vCPU best effort",
+            "best effort: 2 vCPU (affinity); enforced: 2 GB (cgroup v2)",
         )
         assert client.predict("mini", "hi", parameters={"top_k": 1}) == ANSWER
         assert api.seen[-1] == ("POST", "/default/mini", {"inputs": "hi", "parameters": {"top_k": 1}})

@@ -137,7 +137,7 @@ def test_list_and_describe(cli: Cli, api: Api) -> None:
     assert headings.split() == ["NAME", "STATE", "REPLICAS", "REPOSITORY", "TASK", "INSTANCE", "URL"]
     assert row.split()[:5] == ["model", "running", "1/1", "org/model", "text-classification"]
     shown = cli("endpoint", "describe", "model").stdout
-    for expected in ("$24.09 per month", "LEVEL=info", "r-1", "vCPU best effort", f"{api.url}/default/model"):
+    for expected in ("$24.09 per month", "LEVEL=info", "r-1", "best effort: 2 vCPU", f"{api.url}/default/model"):
         assert expected in shown
 
 
@@ -262,6 +262,8 @@ def test_hardware_whoami_version(cli: Cli) -> None:
     assert "nvidia" in cli("hardware", "--all", "--accelerator", "gpu").stdout
     assert "default" in cli("whoami").stdout
     assert cli.json("version") == {"version": __version__}
+    assert cli.json("about")["control"]["shared"] is False
+    assert "the only one" in cli("about").stdout
 
 
 def test_an_unknown_token_is_told_apart(cli: Cli) -> None:
@@ -310,7 +312,7 @@ def test_every_command_teaches_by_example(cli: Cli) -> None:
             yield from leaves(sub, (*path, name))
 
     paths = list(leaves(get_command(app), ()))
-    assert len(paths) == 18
+    assert len(paths) == 19
     for path in paths:
         shown = cli(*path, "--help").stdout
         assert f"\n    inlet {' '.join(path)}" in shown, path

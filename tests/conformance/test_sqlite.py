@@ -20,9 +20,10 @@ from sqlalchemy.exc import OperationalError
 
 from inlet.core.errors import Invalid, Refused, Unavailable
 from inlet.settings import Settings
+from inlet.store.database import WRITES
 from inlet.store.schema import MIGRATIONS, upgrade
 from inlet.store.sql import SqlStore, database_url
-from inlet.store.sqlite import WRITES, blocking_engine_for
+from inlet.store.sqlite import blocking_engine_for
 from inlet.store.tables import METADATA
 from tests.records import endpoint, event, token
 

@@ -1,4 +1,4 @@
-"""One body of tests for every store; a new one is a line in `STORES`."""
+"""One body of tests for every store; a new one is a name in `STORES` and a case in `maker`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,17 +10,25 @@ import pytest
 from sqlalchemy.engine import URL
 
 from inlet.core.endpoint import State
-from inlet.core.errors import Conflict, Unavailable
-from inlet.store.base import Store
+from inlet.core.errors import Conflict, Invalid, Unavailable
+from inlet.store.base import Lease, Notice, Store
 from inlet.store.memory import MemoryStore
 from inlet.store.sql import SqlStore
 from tests.records import endpoint, event, token
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda _folder: MemoryStore(),
-    "sqlite": lambda folder: SqlStore(URL.create("sqlite", database=str(folder / "inlet.db"))),
-}
-DURABLE = ["sqlite"]
+STORES = ["memory", "sqlite", "postgresql"]
+DURABLE = ["sqlite", "postgresql"]
+
+
+def maker(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Store]:
+    """Makes stores of the kind that the fixture's parameter names, closed, all on the same data."""
+    if request.param == "memory":
+        return MemoryStore
+    if request.param == "sqlite":
+        url = URL.create("sqlite", database=str(folder / "inlet.db"))
+    else:
+        url = request.getfixturevalue("postgresql").database()
+    return lambda: SqlStore(url)
 
 
 @asynccontextmanager
@@ -32,16 +40,16 @@ async def opened(store: Store) -> AsyncIterator[Store]:
         await store.close()
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(STORES[request.param](tmp_path)) as store:
+    async with opened(maker(request, tmp_path)()) as store:
         yield store
 
 
 @pytest.fixture(params=DURABLE)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Makes another store on the same data, closed."""
-    return lambda: STORES[request.param](tmp_path)
+    return maker(request, tmp_path)
 
 
 async def test_an_added_endpoint_is_found_every_way(store: Store) -> None:
@@ -187,6 +195,34 @@ async def test_events_are_newest_first_as_appended_and_per_endpoint(store: Store
     assert [e.message for e in await store.list_events(other.id, limit=10)] == ["other"]
 
 
+async def test_events_are_found_by_namespace_kind_name_and_actor(store: Store) -> None:
+    record, other = endpoint("a"), endpoint("b")
+    elsewhere = endpoint("a", id="elsewhere", namespace="acme")
+    await store.add_endpoint(record, event(record, "1", kind="made"))
+    await store.add_endpoint(other, event(other, "2", kind="made"))
+    await store.add_endpoint(elsewhere, event(elsewhere, "3", kind="made"))
+    full = event(record, "5", at=1.5, kind="paused", actor="bob", request_id="r-1")
+    await store.commit(record, [event(record, "4", kind="state"), full])
+
+    async def found(
+        name: str | None = None, actor: str | None = None, before: int | None = None, limit: int = 10
+    ) -> dict[str, int]:
+        events = await store.search_events(
+            "default", ("made", "paused"), endpoint=name, actor=actor, before=before, limit=limit
+        )
+        assert all(e == full for _, e in events if e.kind == "paused")
+        return {e.message: position for position, e in events}
+
+    positions = await found()
+    assert list(positions) == ["5", "2", "1"]
+    assert list(positions.values()) == sorted(positions.values(), reverse=True)
+    assert list(await found(name="a")) == ["5", "1"]
+    assert list(await found(actor="bob")) == ["5"]
+    assert list(await found(limit=2)) == ["5", "2"]
+    assert list(await found(before=positions["2"])) == ["1"]
+    assert list(await found(name="b", actor="bob")) == []
+
+
 async def test_tokens(store: Store) -> None:
     late, early = token("late", created_at=200.0, expires_at=900.0), token("early", created_at=100.0)
     await store.add_token(late)
@@ -216,6 +252,66 @@ async def test_namespaces_keep_the_order_of_creation(store: Store) -> None:
     with pytest.raises(Conflict, match="'acme'"):
         await store.add_namespace("acme", 400.0)
     assert list(await store.list_namespaces()) == ["zebra", "acme", "middle"]
+
+
+async def test_the_check_of_the_key_is_set_by_who_saw_what_is_there(store: Store) -> None:
+    assert await store.get_key_check() is None
+    assert not await store.put_key_check("b", seen="a")
+    assert await store.put_key_check("a", seen=None)
+    assert not await store.put_key_check("b", seen=None)
+    assert await store.get_key_check() == "a"
+    assert await store.put_key_check("b", seen="a")
+    assert not await store.put_key_check("c", seen="a")
+    assert await store.get_key_check() == "b"
+
+
+async def test_a_lease_goes_to_who_saw_it_as_it_is(store: Store) -> None:
+    assert await store.get_lease() is None
+    assert await store.put_lease("x", "http://x", seen=Lease("x", "http://x", 1)) is None
+    first = await store.put_lease("a", "http://a", seen=None)
+    assert first == Lease("a", "http://a", 1)
+    assert await store.put_lease("b", "http://b", seen=None) is None
+    assert await store.get_lease() == first
+
+    renewed = await store.put_lease("a", "http://a", seen=first)
+    assert renewed == Lease("a", "http://a", 2)
+    for stale in (first, replace(renewed, holder="b"), replace(renewed, url="http://b")):
+        assert await store.put_lease("b", "http://b", seen=stale) is None
+    assert await store.get_lease() == renewed
+    assert await store.put_lease("b", "http://b", seen=renewed) == Lease("b", "http://b", 3)
+
+
+async def test_of_many_who_reach_for_the_lease_at_once_one_has_it(store: Store) -> None:
+    seen = None
+    for _ in range(3):
+        outcomes = await asyncio.gather(*(store.put_lease(f"c{n}", "", seen=seen) for n in range(8)))
+        (seen,) = [outcome for outcome in outcomes if outcome is not None]
+        assert await store.get_lease() == seen
+
+
+async def test_notices_replace_each_other_and_count_up(store: Store) -> None:
+    assert list(await store.list_notices("sight")) == []
+    await store.put_notice("b", "sight", "1")
+    await store.put_notice("a", "sight", "")
+    await store.put_notice("a", "signals", "other kind")
+    await store.put_notice("b", "sight", "2")
+    await store.put_notice("b", "sight", "2")
+    assert list(await store.list_notices("sight")) == [
+        Notice("a", "sight", "", 1),
+        Notice("b", "sight", "2", 3),
+    ]
+    await store.drop_notices("a")
+    await store.drop_notices("nobody")
+    assert list(await store.list_notices("sight")) == [Notice("b", "sight", "2", 3)]
+    assert list(await store.list_notices("signals")) == []
+
+
+async def test_notices_put_up_at_once_are_all_counted(store: Store) -> None:
+    await asyncio.gather(*(store.put_notice(f"c{n % 2}", "sight", str(n)) for n in range(20)))
+    assert [(notice.control, notice.beat) for notice in await store.list_notices("sight")] == [
+        ("c0", 10),
+        ("c1", 10),
+    ]
 
 
 async def test_many_callers_at_once(store: Store) -> None:
@@ -249,6 +345,16 @@ async def test_reopening_keeps_everything(reopen: Callable[[], Store]) -> None:
         assert [e.message for e in await store.list_events(record.id, limit=9)] == ["went on", "made"]
         assert list(await store.list_tokens()) == [token("a", expires_at=7.0)]
         assert list(await store.list_namespaces()) == ["default"]
+
+
+async def test_text_that_is_none_is_the_callers_fault(reopen: Callable[[], Store]) -> None:
+    async with opened(reopen()) as store:
+        with pytest.raises(Invalid, match="half a surrogate pair") as caught:
+            await store.add_token(token("a", name="hunter2\ud800"))
+        assert caught.value.__suppress_context__, "the driver's error repeats the value"
+        with pytest.raises(Invalid):
+            await store.get_endpoint("default", "\ud800")
+        assert list(await store.list_tokens()) == []
 
 
 async def test_many_open_a_fresh_database_at_once_and_share_it(reopen: Callable[[], Store]) -> None:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from inlet.control.app import build_app
 from inlet.control.tokens import mint
-from inlet.control.vault import Vault
+from inlet.control.vault import Vault, generate_key
 from inlet.core.access import Grant, Permission
 from inlet.core.endpoint import Endpoint
 from inlet.settings import Settings
@@ -129,6 +129,7 @@ class Api:
 
 
 BOTH_STORES = pytest.mark.parametrize("kind_of_store", ["memory", "sqlite"])
+ALL_STORES = pytest.mark.parametrize("kind_of_store", ["memory", "sqlite", "postgresql"])
 """For modules in which what is stored and read again matters."""
 
 
@@ -138,9 +139,11 @@ def kind_of_store() -> str:
 
 
 @pytest.fixture
-async def store(kind_of_store: str, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(kind_of_store: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if kind_of_store == "memory":
         made: Store = MemoryStore()
+    elif kind_of_store == "postgresql":
+        made = SqlStore(request.getfixturevalue("postgresql").database())
     else:
         made = SqlStore(database_url(Settings(home=tmp_path / "home")))
         (tmp_path / "home").mkdir(exist_ok=True)
@@ -157,7 +160,7 @@ async def api(store: Store, tmp_path: Path) -> Api:
     home.mkdir(exist_ok=True)
     models.mkdir()
     settings = Settings(home=home, token=ADMIN, models=str(models), public_url="https://ml.example.com")
-    backend, vault, woken, time = QuietBackend(), Vault.load(home), [], [T0]
+    backend, vault, woken, time = QuietBackend(), Vault([generate_key()]), [], [T0]
     app = build_app(
         store=store,
         backend=backend,

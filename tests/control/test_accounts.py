@@ -6,9 +6,9 @@ from typing import Any
 
 from inlet.core.access import Grant
 from inlet.core.routes import RESERVED_SEGMENTS
-from tests.control.conftest import ADMINISTER, BOTH_STORES, INFER, READ, WRITE, Api
+from tests.control.conftest import ADMINISTER, ALL_STORES, INFER, READ, WRITE, Api
 
-pytestmark = BOTH_STORES
+pytestmark = ALL_STORES
 
 TOKENS = "/api/inlet/tokens"
 NAMESPACES = "/api/inlet/namespaces"

@@ -13,8 +13,8 @@ from tests.control.conftest import Api
 
 
 async def test_what_is_not_there(api: Api) -> None:
-    for path in ("/v2/nothing", "/api/agent-harnesses", "/v2/endpoint/default/", "/endpoint", "/docs", "/redoc",
-                 "/v2/audit-logs/default"):  # fmt: skip
+    for path in ("/v2/nothing", "/api/agent-harnesses", "/v2/endpoint/default/", "/endpoint/", "/docs", "/redoc",
+                 "/v2/metrics/default"):  # fmt: skip
         assert path in await api.refused(404, "GET", path)
     response = await api.call("PATCH", "/v2/endpoint/default/mini")
     assert response.status_code == 405

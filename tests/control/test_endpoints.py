@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from inlet.core.endpoint import Cause, Failure, Source, State
-from inlet.core.seen import Phase, SeenReplica, SeenReplicaSet
+from inlet.core.seen import Exit, ExitKind, Hold, Limits, Phase, SeenReplica, SeenReplicaSet
 from inlet.wire.v2 import schema
 from tests.control.conftest import BOTH_STORES, T0, Api, create_body
 
 pytestmark = BOTH_STORES
 
 PATH = "/v2/endpoint/default/mini"
+LIMITS = Limits(
+    2, 2**30, Hold(False, "affinity"), Hold(True, "cgroup v2"), instance_vcpus=4, instance_memory=2**31
+)
 GPU = {"accelerator": "gpu", "instanceType": "nvidia-t4", "instanceSize": "x1"}
 
 
@@ -458,20 +461,42 @@ async def test_what_an_observation_adds(api: Api) -> None:
     source = Source("acme/mini", local=False, commit="c" * 40, task="text-classification")
     await api.set(state=State.INITIALIZING, target=replace(record.target, source=source))
     api.backend.sets = [
-        SeenReplicaSet("other-r1", "other", 1, 1, limits="not ours"),
+        SeenReplicaSet("other-r1", "other", 1, 1, limits=replace(LIMITS, vcpus=1)),
         SeenReplicaSet(
-            f"{record.id}-r1", record.id, 1, 1, limits="memory enforced",
+            f"{record.id}-r1", record.id, 1, 1, limits=LIMITS,
             replicas=(SeenReplica("r", Phase.DOWNLOADING, detail="downloading 43 %"),),
         ),
     ]  # fmt: skip
     seen = await api.get()
     assert seen["status"]["message"] == "Endpoint is starting: downloading 43 %"
-    assert seen["inlet"]["limits"] == "memory enforced"
+    assert seen["inlet"]["limits"] == {
+        "cpu": {"vcpus": 2, "hold": "best effort", "by": "affinity"},
+        "memory": {"bytes": 2**30, "hold": "enforced", "by": "cgroup v2"},
+        "whole": False,
+        "text": LIMITS.words,
+    }
     assert seen["inlet"]["commit"] == seen["model"]["revision"] == "c" * 40
     api.backend.away = True
     assert (await api.get())["status"]["message"] == "Endpoint is starting"
     await api.put({"model": {"revision": "main"}})
     assert (await api.get())["model"]["revision"] == "main"
+
+
+async def test_why_the_last_replica_ended_is_said_while_the_next_one_starts(api: Api) -> None:
+    await api.create()
+    record = await api.record()
+    await api.set(state=State.INITIALIZING)
+    ended = Exit(ExitKind.OUT_OF_MEMORY, "Out of memory: more than the limit of 2 GB\nits own words")
+    starting = SeenReplica("r", Phase.INITIALIZING, detail="warming up")
+    api.backend.sets = [
+        SeenReplicaSet(f"{record.id}-r1", record.id, 1, 1, replicas=(starting,), last_exit=ended)
+    ]
+    assert (await api.get())["status"]["message"] == (
+        "Endpoint is starting: warming up; the replica before it ended: Out of memory: more than the limit of 2 GB"
+    )
+    serving = SeenReplica("s", Phase.RUNNING, address="unix:/s")
+    api.backend.sets = [replace(api.backend.sets[0], replicas=(serving,))]
+    assert (await api.get())["status"]["message"] == "Endpoint is starting"
 
 
 async def test_a_platform_that_does_not_answer_holds_up_nobody(api: Api) -> None:

@@ -9,9 +9,9 @@ from urllib.parse import quote
 from inlet.core.catalogue import CATALOGUE
 from inlet.core.endpoint import State
 from inlet.wire.v2.provider import NO_QUOTA
-from tests.control.conftest import BOTH_STORES, Api, create_body
+from tests.control.conftest import ALL_STORES, Api, create_body
 
-pytestmark = BOTH_STORES
+pytestmark = ALL_STORES
 
 LIST = "/v2/endpoint/default"
 

@@ -1,5 +1,7 @@
 """What routers report, added up."""
 
+import pytest
+
 from inlet.control.load import SILENT_AFTER_S, LoadBoard
 from inlet.core.routes import Signal, Signals
 
@@ -12,3 +14,22 @@ def test_a_router_that_went_silent_counts_no_more_and_is_not_kept() -> None:
     assert board.load("e", cpu=None, now=490.0).in_flight == 1
     assert board.load("e", cpu=None, now=490.0 + SILENT_AFTER_S).in_flight == 0
     assert len(board._reports) == 1
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, -3600.0, 3600.0, 86_400.0])
+def test_a_clock_that_is_set_changes_nothing_that_is_measured(jump: float) -> None:
+    steady = [50.0]
+    board = LoadBoard(lambda: steady[0])
+    before = 1_000_000.0
+    busy = Signal("e", in_flight=1, waiting=1, requests=3, last_request_at=before - 2.0)
+    board.record(Signals("r", (busy,)), before)
+    steady[0] += 1.0
+    after = before + 1.0 + jump
+    load = board.load("e", cpu=None, now=after)
+    assert (load.in_flight, load.waiting, load.pending) == (1, 1, 2.0), "the report is a second old"
+    assert load.last_request_at == after - 3.0
+    assert load.waiting_at == after - 1.0
+    board.record(Signals("r", (busy,)), after)  # the router's stamp is from before the jump
+    assert after - 4.0 <= (board.load("e", cpu=None, now=after).last_request_at or 0.0) <= after
+    steady[0] += SILENT_AFTER_S
+    assert board.load("e", cpu=None, now=after + SILENT_AFTER_S).in_flight == 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
 from inlet.backends.base import LogLine
-from inlet.core.endpoint import Revision
+from inlet.core.access import Grant
+from inlet.core.endpoint import Revision, State
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
-from tests.control.conftest import T0, Api
+from tests.control.conftest import READ, T0, Api
 
 V2 = "/v2/endpoint/default/mini/logs"
 V3 = "/v3/endpoint/default/mini/logs"
@@ -177,3 +180,43 @@ async def test_a_followed_log_goes_on_until_the_reader_leaves(
                 text += await anext(chunks)
             assert not api.backend.closed_logs.is_set()
         await api.backend.closed_logs.wait()
+
+
+async def told(chunks: AsyncIterator[str]) -> dict[str, Any]:
+    """The next event's object; comments are passed over."""
+    text = ""
+    while not (text.startswith("data: ") and text.endswith("\n\n")):
+        text = (text + await anext(chunks)).removeprefix(":\n\n")
+    return dict(json.loads(text.removeprefix("data: ")))
+
+
+@pytest.mark.parametrize("end", ["deleted", "replaced", "revoked"])
+async def test_a_followed_endpoint_is_told_after_each_change_until_it_ends(api: Api, end: str) -> None:
+    await api.create()
+    reader = await api.grant(Grant(READ))
+    path = "/v2/endpoint/default/mini"
+    async with (
+        served(reader) as client,
+        asyncio.timeout(20),
+        client.stream("GET", f"{path}/sse") as response,
+    ):
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = response.aiter_text()
+        assert await told(events) == await api.get()
+        await api.set(state=State.RUNNING)
+        # Nothing was told in between: what comes next is the change.
+        assert (await told(events))["status"]["state"] == "running"
+        if end == "revoked":
+            (mine,) = [t for t in await api.store.list_tokens() if t.name == "somebody"]
+            await api.store.revoke_token(mine.id, api.time[0])
+        else:
+            await api.ok("DELETE", path)
+        if end == "replaced":
+            await api.create()
+        with pytest.raises(StopAsyncIteration):
+            await told(events)
+
+
+async def test_following_what_is_not_there_is_refused(api: Api) -> None:
+    await api.refused(404, "GET", "/v2/endpoint/default/mini/sse")
+    await api.as_(None).refused(401, "GET", "/v2/endpoint/default/mini/sse")

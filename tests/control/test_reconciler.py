@@ -16,7 +16,7 @@ from inlet.control.launch import Launcher
 from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
 from inlet.control.reconciler import Reconciler
-from inlet.control.vault import Vault
+from inlet.control.vault import Vault, generate_key
 from inlet.core import intents
 from inlet.core.endpoint import Endpoint, Person, Source, State
 from inlet.core.errors import Refused, Unavailable, WrongState
@@ -38,7 +38,7 @@ class Site:
     def __init__(self, home: Path) -> None:
         self.store, self.backend = MemoryStore(), FakeBackend()
         self.board, self.publisher = LoadBoard(), RoutePublisher()
-        self.vault = Vault.load(home)
+        self.vault = Vault([generate_key()])
         self.later = 0.0
         self.lookups: list[tuple[str, str | None]] = []
         self.lookup_errors: list[Exception] = []
@@ -57,10 +57,14 @@ class Site:
             host_of=lambda _: None,
             preset_tokens=(),
             clock=self.clock,
+            steady=self.steady,
         )
 
     def clock(self) -> float:
-        return T0 + self.backend.now + self.later
+        return T0 + self.steady()
+
+    def steady(self) -> float:
+        return self.backend.now + self.later
 
     async def look_up(self, model: Model, *, token: str | None) -> Source:
         self.lookups.append((model.repository, token))

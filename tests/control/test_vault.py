@@ -1,108 +1,156 @@
-"""Sealing, and what happens when the key is lost, wrong or asked for twice."""
+"""Sealing, and what happens when the key is lost, wrong, another control's or asked for twice."""
 
+import asyncio
 import stat
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inlet.control.vault import Vault
+from inlet.control.vault import Vault, generate_key
 from inlet.core.errors import Refused
+from inlet.settings import Settings
+from inlet.store.base import Store
+from inlet.store.memory import MemoryStore
+from inlet.store.sql import SqlStore, database_url
+
+LASTING = Vault([generate_key()])
 
 
-def key() -> str:
-    return Fernet.generate_key().decode()
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    store = MemoryStore()
+    await store.open()
+    yield store
+    await store.close()
 
 
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Vault:
-    return Vault.load(tmp_path_factory.mktemp("home"))
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "home"
+
+
+def keep(home: Path, key: bytes) -> None:
+    home.mkdir(parents=True)
+    (home / "secret.key").write_bytes(key)
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
-def test_what_is_sealed_can_be_opened_and_not_read(lasting: Vault, value: str) -> None:
-    sealed = lasting.seal(value)
-    assert lasting.open(sealed) == value
-    assert lasting.seal(value) != sealed, "equal secrets must not look equal"
+def test_what_is_sealed_can_be_opened_and_not_read(value: str) -> None:
+    sealed = LASTING.seal(value)
+    assert LASTING.open(sealed) == value
+    assert LASTING.seal(value) != sealed, "equal secrets must not look equal"
     assert len(value) < 8 or value not in sealed
 
 
-def test_the_first_start_makes_a_key_for_its_owner_only(tmp_path: Path) -> None:
-    home = tmp_path / "new" / "home"
-    sealed = Vault.load(home).seal("s")
-    assert {path.name for path in home.iterdir()} == {"secret.key", "secret.check"}
-    for path in home.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+async def test_the_first_start_makes_a_key_for_its_owner_only(home: Path, store: Store) -> None:
+    sealed = (await Vault.load(home, "", store)).seal("s")
+    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
     before = (home / "secret.key").read_bytes()
-    assert Vault.load(home).open(sealed) == "s"
+    assert (await Vault.load(home, "", store)).open(sealed) == "s"
     assert (home / "secret.key").read_bytes() == before
+    assert before.decode() not in str(await store.get_key_check())
 
 
-def test_starts_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        vaults = list(pool.map(lambda _: Vault.load(tmp_path), range(8)))
-        sealed = list(pool.map(lambda vault: vault.seal("s"), vaults))
+async def test_starts_at_once_agree_on_one_key(home: Path, store: Store) -> None:
+    vaults = await asyncio.gather(*(Vault.load(home, "", store) for _ in range(8)))
+    sealed = [vault.seal("s") for vault in vaults]
     assert [vaults[0].open(text) for text in sealed] == ["s"] * 8
-    assert Vault.load(tmp_path).open(sealed[3]) == "s"
 
 
-def test_a_key_given_by_setting_leaves_no_key_file(tmp_path: Path) -> None:
-    given_key = key()
-    sealed = Vault.load(tmp_path, given_key).seal("s")
-    assert not (tmp_path / "secret.key").exists()
-    assert Vault.load(tmp_path, given_key).open(sealed) == "s"
+async def test_a_key_given_by_setting_leaves_no_key_file(home: Path, store: Store) -> None:
+    key = generate_key()
+    sealed = (await Vault.load(home, key, store)).seal("s")
+    assert not (home / "secret.key").exists()
+    assert (await Vault.load(home, key, store)).open(sealed) == "s"
 
 
-def test_before_anything_was_sealed_a_key_may_change(tmp_path: Path) -> None:
-    Vault.load(tmp_path)
-    (tmp_path / "secret.key").unlink()
-    Vault.load(tmp_path)
-    Vault.load(tmp_path, key())
-
-
-def test_a_lost_key_file_is_a_refusal_and_is_not_replaced(tmp_path: Path) -> None:
-    Vault.load(tmp_path).seal("s")
-    kept = (tmp_path / "secret.key").read_bytes()
-    (tmp_path / "secret.key").unlink()
+async def test_a_lost_key_file_is_a_refusal_and_is_not_replaced(home: Path, store: Store) -> None:
+    sealed = (await Vault.load(home, "", store)).seal("s")
+    kept = (home / "secret.key").read_bytes()
+    (home / "secret.key").unlink()
     for _ in range(2):
-        with pytest.raises(Refused, match=r"lost: secret\.key is missing.*Restore it"):
-            Vault.load(tmp_path)
-        assert not (tmp_path / "secret.key").exists()
-    (tmp_path / "secret.key").write_bytes(kept)
-    Vault.load(tmp_path)
+        with pytest.raises(Refused, match=r"secret\.key is missing.*Restore it"):
+            await Vault.load(home, "", store)
+        assert not (home / "secret.key").exists()
+    (home / "secret.key").write_bytes(kept)
+    assert (await Vault.load(home, "", store)).open(sealed) == "s"
 
 
-def test_another_key_is_a_refusal(tmp_path: Path) -> None:
-    Vault.load(tmp_path).seal("s")
-    stranger = key()
+async def test_another_key_is_a_refusal(home: Path, store: Store) -> None:
+    await Vault.load(home, "", store)
+    stranger = generate_key()
     with pytest.raises(Refused, match="INLET_SECRET_KEY holds another key") as caught:
-        Vault.load(tmp_path, stranger)
+        await Vault.load(home, stranger, store)
     assert stranger not in str(caught.value)
 
 
+async def test_homes_on_one_database_must_have_one_key(tmp_path: Path) -> None:
+    """Even before anything was sealed: each would seal what the other cannot open."""
+    store = SqlStore(database_url(Settings(home=tmp_path)))
+    await store.open()
+    homes = [tmp_path / name for name in "abc"]
+    outcomes = await asyncio.gather(*(Vault.load(home, "", store) for home in homes), return_exceptions=True)
+    (winner,) = [home for home, outcome in zip(homes, outcomes, strict=True) if isinstance(outcome, Vault)]
+    for outcome in outcomes:
+        assert isinstance(outcome, Vault) or "take the one of the others" in str(outcome)
+    shared = (winner / "secret.key").read_text()
+    for home in homes:
+        await Vault.load(home, shared, store)
+    await store.close()
+
+
+async def test_a_key_that_is_gone_for_good_can_be_given_up(home: Path, store: Store) -> None:
+    sealed = (await Vault.load(home, "", store)).seal("s")
+    (home / "secret.key").unlink()
+    renewed = await Vault.load(home, "", store, new_key=True)
+    with pytest.raises(Refused, match="set it again"):
+        renewed.open(sealed)
+    check = await store.get_key_check()
+    again = await Vault.load(home, "", store, new_key=True)
+    assert again.open(renewed.seal("new")) == "new"
+    assert await store.get_key_check() == check, "a key that fits is left in place"
+
+
 @pytest.mark.parametrize("text", ["hunter2", "", "a,b", "é" * 44])
-def test_what_is_not_a_key_is_refused_without_repeating_it(tmp_path: Path, text: str) -> None:
-    (tmp_path / "secret.key").write_text(text)
-    for arguments in ((tmp_path,), (tmp_path, text or ",")):
+async def test_what_is_not_a_key_is_refused_without_repeating_it(home: Path, store: Store, text: str) -> None:
+    keep(home, text.encode())
+    for setting in ("", text or ","):
         with pytest.raises(Refused, match="is not a key") as caught:
-            Vault.load(*arguments)
+            await Vault.load(home, setting, store)
         assert "hunter2" not in str(caught.value)
+    assert await store.get_key_check() is None
 
 
-def test_keys_can_be_changed_by_naming_the_old_one_too(tmp_path: Path) -> None:
-    old, new = key(), key()
-    before = Vault.load(tmp_path, old).seal("before")
-    both = Vault.load(tmp_path, f"{new}, {old}")
+async def test_a_key_file_that_cannot_be_read_is_refused(home: Path, store: Store) -> None:
+    keep(home, bytes(range(128, 172)))
+    with pytest.raises(Refused, match=r"secret.key is not a key"):
+        await Vault.load(home, "", store)
+    (home / "secret.key").unlink()
+    (home / "secret.key").mkdir()
+    with pytest.raises(Refused, match=r"secret.key cannot be read \(Is a directory\)"):
+        await Vault.load(home, "", store)
+
+
+async def test_keys_can_be_changed_by_naming_the_old_one_too(home: Path, store: Store) -> None:
+    old, new = generate_key(), generate_key()
+    before = (await Vault.load(home, old, store)).seal("before")
+    both = await Vault.load(home, f"{new}, {old}", store)
     assert both.open(before) == "before"
-    assert Fernet(new).decrypt(both.seal("after").encode()) == b"after"
+    after = both.seal("after")
+    with pytest.raises(Refused, match="another key"):
+        await Vault.load(home, old, store)
+    assert (await Vault.load(home, f"{old},{new}", store)).open(after) == "after"
+    with pytest.raises(Refused, match="another key"):
+        await Vault.load(home, new, store)
+    await Vault.load(home, f"{new},{old}", store)
+    assert (await Vault.load(home, new, store)).open(after) == "after", "the old one can be left out"
 
 
-def test_a_sealed_value_of_another_key_or_altered_is_refused(tmp_path: Path) -> None:
-    vault = Vault.load(tmp_path)
-    sealed = vault.seal("s")
-    for wrong in (Fernet(key()).encrypt(b"s").decode(), sealed[:-4] + "AAA=", "plain", ""):
+def test_a_sealed_value_of_another_key_or_altered_is_refused() -> None:
+    sealed = LASTING.seal("s")
+    for wrong in (Vault([generate_key()]).seal("s"), sealed[:-4] + "AAA=", "plain", ""):
         with pytest.raises(Refused, match="set it again, or restore the key"):
-            vault.open(wrong)
+            LASTING.open(wrong)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inlet.core import intents
 from inlet.core.autoscale import Load
@@ -167,3 +169,67 @@ def test_an_intent_without_a_row_is_refused_with_the_state_in_words(state: State
 def test_scale_to_zero_needs_a_minimum_of_zero() -> None:
     with pytest.raises(WrongState, match="minReplica"):
         intents.scale_to_zero(running(1, 1), person=PERSON, now=NOW)
+
+
+# -- a clock that is set
+
+
+def test_a_clock_that_is_set_ahead_makes_nothing_idle_or_overdue() -> None:
+    asleep_at = running(low=0, high=1)
+    timeout = asleep_at.spec.scaling.idle_timeout
+    assert timeout is not None
+    one = seen(1, ready=1)
+    day = 86_400.0
+    outcome = step(asleep_at, Seen((one,), jumped=day), Load(), NOW + day + timeout - 1, POLICY)
+    assert outcome.endpoint.state is State.RUNNING, "a second short of the timeout, but for the jump"
+    assert outcome.look_again_at == NOW + day + timeout
+    assert step(outcome.endpoint, Seen((one,)), Load(), NOW + day + timeout, POLICY).endpoint.state is (
+        State.SCALED_TO_ZERO
+    )
+    starting = created()
+    for jumped, state in ((day, State.INITIALIZING), (0.0, State.FAILED)):
+        outcome = step(starting, Seen((seen(1, starting=1),), jumped=jumped), Load(), NOW + day, POLICY)
+        assert outcome.endpoint.state is state
+
+
+def test_a_clock_that_is_set_back_lets_a_sleeper_wake_and_every_wait_end() -> None:
+    sleeping = intents.scale_to_zero(running(low=0), person=PERSON, now=NOW)
+    past = NOW - 86_400.0
+    woken = step(sleeping, Seen(), Load(waiting=1, waiting_at=past + 1), past + 1, POLICY)
+    assert woken.endpoint.since <= past + 1
+    again = step(woken.endpoint, Seen(), Load(waiting=1, waiting_at=past + 2), past + 2, POLICY)
+    assert again.endpoint.state is State.PENDING
+    idle = running(low=0, high=1)
+    timeout = idle.spec.scaling.idle_timeout
+    assert timeout is not None
+    first = step(idle, Seen((seen(1, ready=1),)), Load(), past, POLICY).endpoint
+    last = step(first, Seen((seen(1, ready=1),)), Load(), past + timeout, POLICY).endpoint
+    assert (first.state, last.state) == (State.RUNNING, State.SCALED_TO_ZERO)
+
+
+def moments(endpoint: Endpoint) -> dict[str, float | None]:
+    names = ("since", "starting_since", "ready_since", "last_used_at", "scaled_at")
+    return {name: getattr(endpoint, name) for name in names}
+
+
+@given(
+    ages=st.lists(st.floats(0, 1e7), min_size=5, max_size=5),
+    jump=st.floats(-1e8, 1e8),
+    passed=st.floats(0, 60),
+    ready=st.booleans(),
+)
+def test_a_jump_shortens_no_wait_and_lengthens_it_at_most_once(
+    ages: list[float], jump: float, passed: float, ready: bool
+) -> None:
+    """However the clock is set: what was measured goes on as it was, or begins again; no time lies in the future."""
+    endpoint = running(low=0, high=1)
+    endpoint = replace(
+        endpoint, **{name: NOW - age for name, age in zip(moments(endpoint), ages, strict=True)}
+    )
+    now = NOW + passed + jump
+    observed = Seen((seen(1, ready=1 if ready else 0, starting=0 if ready else 1),), jumped=max(0.0, jump))
+    after = step(endpoint, observed, Load(in_flight=1), now, POLICY).endpoint
+    for (name, at), age in zip(moments(after).items(), ages, strict=True):
+        if at is not None:
+            assert at <= now, name
+            assert now - at <= passed + age + 1e-3, f"{name} looks older than it is"

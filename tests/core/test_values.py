@@ -7,6 +7,7 @@ import pytest
 from inlet.core.access import Grant, Permission, Token, allows, hash_token, may_infer
 from inlet.core.autoscale import Load, desired_replicas
 from inlet.core.catalogue import CATALOGUE, find
+from inlet.core.seen import Hold, Limits, gigabytes
 from inlet.core.spec import Hardware, Measure, MeasureKind, Scaling, Visibility
 from inlet.core.tasks import guess_task
 
@@ -112,3 +113,33 @@ def test_a_task_is_guessed_only_from_certain_signs(
     config: dict[str, object], files: list[str], tag: str | None, task: str | None
 ) -> None:
     assert guess_task(config, files, tag) == task
+
+
+V2, PINNED = Hold(enforced=True, by="cgroup v2"), Hold(enforced=False, by="affinity")
+
+
+@pytest.mark.parametrize(
+    ("limits", "whole", "words"),
+    [
+        (Limits(0.5, 2**28, V2, V2, 0.5, 2**28), True, "enforced: 0.5 vCPU, 256 MB (cgroup v2)"),
+        (
+            Limits(1, 2**31, PINNED, V2, 1, 2**31),
+            True,
+            "best effort: 1 vCPU (affinity); enforced: 2 GB (cgroup v2)",
+        ),
+        (
+            Limits(2, 2**31, V2, V2, 16, 2**35),
+            False,
+            "enforced: 2 vCPU, 2 GB (cgroup v2). The instance has 16 vCPU, 32 GB, which is more than this machine has",
+        ),
+    ],
+)
+def test_limits_in_words(limits: Limits, whole: bool, words: str) -> None:
+    assert (limits.whole, limits.words) == (whole, words)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(2**26, "64 MB"), (2**30, "1 GB"), (23.54 * 2**30, "23.5 GB"), (10 * 2**30, "10 GB")]
+)
+def test_sizes_in_words(size: float, words: str) -> None:
+    assert gigabytes(size) == words

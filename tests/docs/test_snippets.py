@@ -17,7 +17,9 @@ import pytest
 
 from inlet.sample import sample_folder
 from tests import reference
+from tests.e2e.clients import HUB, HUGIE
 from tests.e2e.installation import Installation, wait_for
+from tests.environments import environment
 from tests.standins.hub import StandinHub
 
 from . import pages
@@ -48,6 +50,7 @@ def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="inlet-") as name, StandinHub(Path(name) / "hub") as hub:
         home = Path(name) / "user"
         _models(home, sample)
+        _environments(home)
         shutil.copytree(sample, hub.folder / "sentence-transformers" / "all-MiniLM-L6-v2")
         inlet = Installation(
             Path(name) / "state",
@@ -66,6 +69,8 @@ def world() -> Iterator[World]:
             assert inlet.stop() == 0
         finally:
             inlet.kill()
+            for told_address in home.glob("*-env/lib/*/site-packages/sitecustomize.py"):
+                told_address.unlink()  # these environments are kept, for other tests as well
 
 
 def _models(home: Path, sample: Path) -> None:
@@ -76,7 +81,16 @@ def _models(home: Path, sample: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1_000_000])
     for name in ("topics", "entities"):
         shutil.copytree(reference.reference().model(name), models / name)
-    (home / "train-env").symlink_to(reference._environment().parents[1])
+
+
+def _environments(home: Path) -> None:
+    """What the pages install with pip."""
+    for name, python in (
+        ("train-env", reference.python()),
+        ("hf-env", environment("hub-2.4.0", *HUB["2.4.0"])),
+        ("hugie-env", environment("hugie-0.4.0", *HUGIE)),
+    ):
+        (home / name).symlink_to(python.parents[1])
 
 
 @pytest.mark.parametrize("page", RUN, ids=pages.name)

@@ -29,6 +29,27 @@ def wait_for(what: str, condition: Callable[[], Any], *, within: float = 30.0, e
     return found
 
 
+def command(process: psutil.Process) -> list[str]:
+    """The words of its command line; none when it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def replica_id(process: psutil.Process) -> str:
+    """Which replica it is; empty when it has just ended."""
+    try:
+        return str(process.environ().get("INLET_REPLICA_ID", ""))
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def is_keeper(words: list[str]) -> bool:
+    """Whether this is the command line of a replica's keeper, which also holds that of the replica."""
+    return any("keeper" in word for word in words)
+
+
 class Installation:
     """`start()`, then `url`, `api` (an httpx client of the public API with the admin token), and kills."""
 
@@ -108,16 +129,18 @@ class Installation:
         raise AssertionError(f"no {module} runs")
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of this installation but the parent: it names the home in its arguments or environment."""
+        """Every process of this installation but the parent: it names the home in its arguments or environment.
+
+        Of a keeper it is the socket that it tells its news to.
+        """
         found = []
         for process in psutil.process_iter():
             try:
                 if process.pid == os.getpid() or (self.parent and process.pid == self.parent.pid):
                     continue
-                mine = str(self.home) in " ".join(process.cmdline()) or str(self.home) in str(
-                    process.environ().get("INLET_HOME", "")
-                )
-                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                variables = process.environ()
+                named = [*process.cmdline(), *(variables.get(v, "") for v in ("INLET_HOME", "NOTIFY_SOCKET"))]
+                if str(self.home) in " ".join(named) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
@@ -137,14 +160,13 @@ class Installation:
     def replicas(self) -> list[psutil.Process]:
         """The serving processes (not their keepers)."""
         return [
-            p
-            for p in self.processes()
-            if "inlet.runtime" in p.cmdline() and not any("keeper" in part for part in p.cmdline())
+            p for p in self.processes() if "inlet.runtime" in (words := command(p)) and not is_keeper(words)
         ]
 
     # The public API, for tests that are not about clients
 
-    def create(self, name: str, repository: str, **changes: Any) -> dict[str, Any]:
+    def body(self, name: str, repository: str, **changes: Any) -> dict[str, Any]:
+        """What is posted to make an endpoint; `changes` name places in it, with two underscores for each step down."""
         body: dict[str, Any] = {
             "name": name,
             "type": "private",
@@ -163,14 +185,31 @@ class Installation:
             for part in path:
                 target = target.setdefault(part, {})
             target[last] = value
-        answer = self.api.post("/v2/endpoint/default", json=body)
+        return body
+
+    def create(self, name: str, repository: str, **changes: Any) -> dict[str, Any]:
+        """Make an endpoint; what the API shows of it."""
+        answer = self.api.post("/v2/endpoint/default", json=self.body(name, repository, **changes))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def token(self, *permissions: str) -> str:
+        """A new token that may do this everywhere."""
+        body = {"name": "-".join(permissions), "permissions": [{"permission": p} for p in permissions]}
+        answer = self.api.post("/api/inlet/tokens", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["token"])
 
     def endpoint(self, name: str) -> dict[str, Any]:
         answer = self.api.get(f"/v2/endpoint/default/{name}")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def delete(self, name: str) -> None:
+        """Delete an endpoint and wait until nothing of it is left."""
+        path = f"/v2/endpoint/default/{name}"
+        assert self.api.delete(path).status_code == 200
+        wait_for(f"end of {name}", lambda: self.api.get(path).status_code == 404, within=60)
 
     def wait_for_state(self, name: str, state: str, *, within: float = 60.0) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:

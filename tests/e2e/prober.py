@@ -1,39 +1,63 @@
-"""A caller at a constant rate, whatever the answers: what a user's traffic looks like while something breaks."""
+"""A caller at a constant rate, whatever the answers: what a user's traffic looks like while something breaks.
+
+Used by `bars.py` and by the tests of faults. Open loop: when each request is due is fixed beforehand, a slow answer delays
+none of the others, and every time is counted from the moment in which the request was due, so that a stalled caller
+hides nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any, Self, TypeVar
 
 import httpx
+
+WITHIN_S = 60.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One request: when it was sent (monotonic seconds), how long it took, and its status or the error's name."""
+    """One request, in monotonic seconds: `at`, when it was due, `sent`, and how long it `took` since it was due.
+
+    `result` is the status, or the name of the error that the caller met; `error` the body of an answer that is not 200,
+    if it was a JSON object.
+    """
 
     at: float
+    sent: float
     took: float
     result: int | str
+    error: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> float:
+        return self.at + self.took
 
 
 class Prober:
     """`with Prober(url, token, body, rate=50) as prober:` sends in the background; afterwards look at `probes`.
 
-    Open loop: a slow answer does not delay the next request. Every request has a deadline of `timeout` seconds.
+    `bodies` are sent in turn. Every request has a deadline of `timeout` seconds.
     """
 
     def __init__(
-        self, url: str, token: str, body: dict[str, Any], *, rate: float = 50.0, timeout: float = 30.0
+        self, url: str, token: str, *bodies: Mapping[str, Any], rate: float = 50.0, timeout: float = 30.0
     ) -> None:
-        self._url, self._body, self._rate, self._timeout = url, body, rate, timeout
+        self._url, self._bodies, self._rate, self._timeout = url, cycle(bodies), rate, timeout
         self._headers = {"Authorization": f"Bearer {token}"}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._open = 0
+        self._when_idle: list[Callable[[], None]] = []
         self.probes: list[Probe] = []
 
     def __enter__(self) -> Self:
@@ -51,19 +75,31 @@ class Prober:
             httpx.AsyncClient(limits=limits, timeout=self._timeout, headers=self._headers) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            start, sent = time.monotonic(), 0
+            start, count = time.monotonic(), 0
             while not self._stop.is_set():
-                tasks.create_task(self._probe(client))
-                sent += 1
-                await asyncio.sleep(max(0.0, start + sent / self._rate - time.monotonic()))
+                due = start + count / self._rate
+                await asyncio.sleep(due - time.monotonic())
+                tasks.create_task(self._probe(client, due, next(self._bodies)))
+                count += 1
 
-    async def _probe(self, client: httpx.AsyncClient) -> None:
-        started = time.monotonic()
+    async def _probe(self, client: httpx.AsyncClient, due: float, body: Mapping[str, Any]) -> None:
+        self._open += 1
+        sent = time.monotonic()
+        error: Any = None
         try:
-            result: int | str = (await client.post(self._url, json=self._body)).status_code
-        except httpx.HTTPError as error:
-            result = type(error).__name__
-        self.probes.append(Probe(started, time.monotonic() - started, result))
+            answer = await client.post(self._url, json=body)
+            result: int | str = answer.status_code
+            if result != 200:
+                error = json.loads(answer.content)
+        except httpx.HTTPError as broken:
+            result = type(broken).__name__
+        except ValueError:
+            error = None  # not JSON: whoever asks for a typed error will not find one
+        took = time.monotonic() - due
+        self.probes.append(Probe(due, sent, took, result, error if isinstance(error, dict) else {}))
+        self._open -= 1
+        while self._when_idle and not self._open:
+            self._when_idle.pop()()
 
     @property
     def counts(self) -> Counter[int | str]:
@@ -79,7 +115,13 @@ class Prober:
     def wait_for(self, more: int) -> None:
         """Until `more` further requests were answered well."""
         target = self.counts[200] + more
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WITHIN_S
         while self.counts[200] < target:
             assert time.monotonic() < deadline, f"only {self.counts}"
             time.sleep(0.02)
+
+    def when_idle(self, act: Callable[[], T]) -> T:
+        """Do `act`, which must not block, right after an answer came while no other request was in flight."""
+        done: Future[T] = Future()
+        self._when_idle.append(lambda: done.set_result(act()))
+        return done.result(WITHIN_S)

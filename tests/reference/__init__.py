@@ -11,14 +11,14 @@ import hashlib
 import importlib.util
 import json
 import subprocess
-import venv
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.environments import environment
+
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = ROOT / ".venvs" / "reference"
 REQUIREMENTS = ("torch==2.13.0", "transformers==5.24.0")
 _SCRIPT = Path(__file__).with_name("make.py")
 
@@ -65,18 +65,12 @@ def reference() -> Reference:
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
         if not (folder / "cases.json").exists():
-            command = [str(_environment()), str(_SCRIPT), str(folder), str(minilm())]
+            command = [str(python()), str(_SCRIPT), str(folder), str(minilm())]
             subprocess.run(command, check=True)
     cases = json.loads((folder / "cases.json").read_bytes())
     return Reference(folder, minilm(), tuple(Case(**case) for case in cases))
 
 
-def _environment() -> Path:
+def python() -> Path:
     """The Python of the reference environment."""
-    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.txt"
-    wanted = "\n".join(REQUIREMENTS)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-        stamp.write_text(wanted)
-    return python
+    return environment("reference", *REQUIREMENTS)

@@ -92,62 +92,6 @@ async def test_a_big_body_never_rides_on_a_connection_that_may_be_closing():
         assert len(replica.visits) == 2
 
 
-BROKEN = [
-    b"garbage\r\n\r\n",
-    b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 2\r\n\r\nok",
-    b"HTTP/1.1 200 O\x08K\r\nContent-Length: 2\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nX y: a\r\nContent-Length: 2\r\n\r\nok",
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-]
-
-
-@pytest.mark.parametrize("raw", BROKEN, ids=lambda raw: repr(raw[:60]))
-async def test_nonsense_from_a_replica_is_502_and_ends_its_connection(raw: bytes):
-    async def behave(asked: Asked, visit: Visit) -> None:
-        await visit.write(raw)
-        await visit.until_gone()
-
-    async with world() as here:
-        replica = await here.replica(behave=behave)
-        await here.publish(route(replica.upstream()))
-        async with here.raw() as client:
-            for _ in range(2):  # the client's connection survives
-                await client.send(request(body=b"x"))
-                assert (await client.answer("POST")).status == 502
-        await until(lambda: all(visit.gone.is_set() for visit in replica.visits))
-
-
-async def test_bytes_after_an_answer_are_dropped_with_the_connection():
-    async def behave(asked: Asked, visit: Visit) -> None:
-        await visit.write(
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
-        )
-
-    async with world() as here:
-        replica = await here.replica(behave=behave)
-        await here.publish(route(replica.upstream()))
-        async with here.raw() as client:
-            for _ in range(3):
-                await client.send(request(body=b"x"))
-                assert (await client.answer("POST")).body == b"ok"
-        assert len(replica.visits) == 3
-
-
 async def test_an_unasked_answer_on_an_idle_connection_ends_it():
     async with world() as here:
         replica = await here.replica()
@@ -156,32 +100,6 @@ async def test_an_unasked_answer_on_an_idle_connection_ends_it():
         await replica.visits[0].write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")
         await until(replica.visits[0].gone.is_set)
         assert (await here.ask(request(body=b"mine"))).body == b"mine"
-
-
-@pytest.mark.parametrize(
-    "beginning",
-    [
-        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-    ],
-)
-async def test_an_answer_that_breaks_in_the_middle_breaks_for_the_client_too(beginning: bytes):
-    async def behave(asked: Asked, visit: Visit) -> None:
-        await visit.write(beginning)
-        await reached.wait()
-        visit.close()
-
-    reached = asyncio.Event()
-    async with world() as here:
-        replica = await here.replica(behave=behave)
-        await here.publish(route(replica.upstream()))
-        async with here.raw() as client:
-            await client.send(request(body=b"x"))
-            await client.head()
-            reached.set()
-            data = await client.closed()
-            assert data.endswith((b"half", b"4\r\nhalf\r\n"))
-        assert here.load().pending == 0
 
 
 # -- replicas that cannot be reached

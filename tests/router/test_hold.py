@@ -416,6 +416,20 @@ async def test_health_and_readiness():
         assert (await here.ask(request("/healthz", method="GET", secret=None), "GET")).status == 200
 
 
+async def test_readiness_repeats_what_control_says_keeps_us_from_serving():
+    async def stands_by(asked: Asked, visit: Visit) -> None:
+        await visit.answer(b'{"status":"ok","obstacle":"the replicas run elsewhere"}')
+
+    async with world() as here:
+        await here.publish()
+        usual, here.control.behave = here.control.behave, stands_by
+        answer = await here.ask(request("/readyz", method="GET", secret=None), "GET")
+        assert (answer.status, answer.json()["error"]) == (503, "the replicas run elsewhere")
+        assert all(answer.json()["checks"].values())
+        here.control.behave = usual
+        assert (await here.ask(request("/readyz", method="GET", secret=None), "GET")).status == 200
+
+
 async def test_metrics_are_for_those_who_may_read():
     async with world() as here:
         replica = await here.replica()

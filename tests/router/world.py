@@ -65,6 +65,7 @@ class Visit:
         self.reader = reader
         self.writer = writer
         self.parser = h11.Connection(h11.SERVER)
+        self.raw = b""  # all that came
         self.gone = asyncio.Event()  # the router closed it
 
     async def event(self) -> Any:
@@ -72,6 +73,7 @@ class Visit:
             data = await self.reader.read(65536)
             if not data:
                 self.gone.set()
+            self.raw += data
             self.parser.receive_data(data)
         return event
 

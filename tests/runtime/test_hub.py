@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.full_disk import fill, free, small_disk
 from tests.reference import Reference
 from tests.runtime.close import assert_close
-from tests.runtime.process import Replica
-from tests.standins.hub import Repository, StandinHub
+from tests.runtime.process import Replica, eventually
+from tests.standins.hub import Repository, StandinHub, Trouble
 
 NAME = "acme/topics"
 TASK = "text-classification"
@@ -117,7 +119,64 @@ def test_a_token_opens_a_gated_repository(hub: StandinHub, tmp_path: Path) -> No
         assert "hf_right" not in replica.log.read_text()
 
 
-def test_a_hub_that_is_away_is_not_a_persons_fault(hub: StandinHub, tmp_path: Path) -> None:
-    with start(hub, tmp_path / "a", HF_ENDPOINT="http://127.0.0.1:9") as replica:
-        assert replica.ended() == 1
-        assert replica.termination_log.read_text().startswith(f"the Hub could not be reached for {NAME}")
+def says(replica: Replica, words: str) -> None:
+    """Until the replica's own answer about its health says so."""
+
+    def told() -> bool:
+        assert replica.process.poll() is None, replica.log.read_text()
+        answer = replica.health()
+        return answer is not None and answer.status_code == 503 and words in answer.json()["error"]
+
+    eventually(told, within=60)
+
+
+def test_a_hub_that_is_away_is_waited_for(hub: StandinHub, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with start(hub, tmp_path / "a", HF_ENDPOINT=f"http://127.0.0.1:{port}") as replica:
+        says(replica, f"the Hub could not be reached for {NAME}")
+        health = replica.health()
+        assert health is not None
+        assert health.json()["state"] == "downloading"
+        assert "trying again in" in health.json()["error"]
+        with StandinHub(hub.folder, port):
+            assert replica.ready().ask({"inputs": "snow"})
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (Trouble(status=500), "the Hub answered 500"),
+        (Trouble(status=429, headers={"Retry-After": "1"}), "the Hub answered 429"),
+        (Trouble(damages="model.safetensors"), "model.safetensors arrived damaged"),
+    ],
+)
+def test_a_hub_with_trouble_is_asked_again(
+    hub: StandinHub, made: Reference, tmp_path: Path, trouble: Trouble, words: str
+) -> None:
+    hub.trouble = trouble
+    with start(hub, tmp_path / "a") as replica:
+        says(replica, words)
+        assert "trying again in" in replica.log.read_text()
+        hub.trouble = None
+        case = made.of(TASK)[0]
+        assert_close(replica.ready().ask({"inputs": case.inputs}), case.expected)
+
+
+def test_a_download_that_stalls_says_so_and_ends_at_once_when_told(hub: StandinHub, tmp_path: Path) -> None:
+    with StandinHub(hub.folder) as stalling:
+        stalling.trouble = Trouble(stalls_after=5000)
+        with start(stalling, tmp_path / "a", HF_HUB_DOWNLOAD_TIMEOUT="60") as replica:
+            says(replica, "%, no data for")
+            assert any("no data for" in line for line in replica.notifications())
+            replica.terminate()
+            assert replica.process.wait(timeout=10) == 0
+
+
+def test_without_room_on_the_disk_a_download_waits_for_some(hub: StandinHub, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "cache", megabytes=8) as disk:
+        fill(disk)
+        with start(hub, tmp_path / "a") as replica:
+            says(replica, "the disk is full")
+            free(disk)
+            assert replica.ready().ask({"inputs": "snow"})

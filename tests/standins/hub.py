@@ -5,10 +5,15 @@
         hub.commit("org/name")               # its commit: a hash of its files
         hub.settings["org/name"] = Repository(gated=True, tokens={"hf_yes"}, pipeline_tag="text-classification")
         hub.cut("org/name", "model.safetensors", after=10_000)   # the next download of it breaks off there, once
+    hub.trouble = Trouble(stalls_after=0)                    # accepts, and never answers, until `trouble` is another
+    hub.trouble = Trouble(status=429, headers={"Retry-After": "1"})
+    hub.trouble = Trouble(damages="model.safetensors")       # that file has a wrong byte
         hub.requests                         # what was asked: method, path, Range header, status
 
 Or by itself, printing its URL: `python -m tests.standins.hub FOLDER [PORT]`; then a file `.hub.json` in a repository
 may hold the fields of `Repository`.
+
+Weights (`.safetensors`) are kept as large files: their metadata carries the SHA-256, as on the Hub.
 
 Routes: `/api/models/{id}[/revision/{rev}]`, `/api/models/{id}/tree/{rev}`, `/{id}/resolve/{rev}/{file}` (GET, HEAD,
 Range). Revisions: `main` or the full commit. Errors carry the Hub's own `X-Error-Code`.
@@ -29,6 +34,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 SETTINGS_FILE = ".hub.json"
+LARGE = ".safetensors"
 _INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -44,6 +50,16 @@ class Repository:
     pipeline_tag: str | None = None
     tags: list[str] = field(default_factory=list)
     library_name: str | None = "transformers"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What the Hub does instead of its work: answers `status`, or stalls after so many bytes of a file (0: at once)."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    stalls_after: int | None = None
+    damages: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,8 @@ class StandinHub:
         self.settings: dict[str, Repository] = {}
         self.requests: list[Asked] = []
         self._cuts: dict[tuple[str, str], int] = {}
+        self._trouble: Trouble | None = None
+        self._over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -76,7 +94,22 @@ class StandinHub:
         self._thread.start()
         return self
 
+    @property
+    def trouble(self) -> Trouble | None:
+        return self._trouble
+
+    @trouble.setter
+    def trouble(self, trouble: Trouble | None) -> None:
+        """Whoever was left stalling is let go: their connections are closed."""
+        self._trouble = trouble
+        self._over.set()
+        self._over = threading.Event()
+
+    def stall(self) -> None:
+        self._over.wait()
+
     def __exit__(self, *_: object) -> None:
+        self.trouble = None
         self._server.shutdown()
         self._server.server_close()
 
@@ -113,14 +146,14 @@ class StandinHub:
 
 
 def etag(path: Path) -> str:
-    """The hash that the Hub gives a file."""
+    """The hash that the Hub gives a file: SHA-256 of a large one."""
     stat = path.stat()
     return _hash(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=1000)
 def _hash(path: Path, _changed: int, _size: int) -> str:
-    return hashlib.sha1(path.read_bytes()).hexdigest()
+    return hashlib.new("sha256" if path.suffix == LARGE else "sha1", path.read_bytes()).hexdigest()
 
 
 class _Failure(Exception):
@@ -145,8 +178,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        trouble = self.hub.trouble
+        if trouble is not None and trouble.stalls_after == 0:
+            self._stall()
+            return
         try:
-            if match := _TREE.fullmatch(path):
+            if trouble is not None and trouble.status is not None:
+                self._json(trouble.status, {"error": "the Hub has trouble"}, trouble.headers)
+            elif match := _TREE.fullmatch(path):
                 self._tree(*match.groups())
             elif match := _INFO.fullmatch(path):
                 self._info(*match.groups())
@@ -157,6 +196,11 @@ class _Handler(BaseHTTPRequestHandler):
         except _Failure as failure:
             headers = {"X-Error-Code": failure.code, "X-Error-Message": str(failure)}
             self._json(failure.status, {"error": str(failure)}, headers)
+
+    def _stall(self) -> None:
+        self.hub.requests.append(Asked(self.command, self.path, self.headers.get("Range"), 0))
+        self.close_connection = True
+        self.hub.stall()
 
     def _token(self) -> str | None:
         return self.headers.get("Authorization", "").removeprefix("Bearer ") or None
@@ -176,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, name: str, revision: str | None) -> None:
         repository, commit = self._open(name, revision, files=False)
         siblings = [
-            {"rfilename": file, "size": path.stat().st_size, "blobId": etag(path)}
+            {"rfilename": file, "size": path.stat().st_size, "blobId": etag(path), **_large(path)}
             for file, path in self.hub.files(name).items()
         ]
         config = self.hub.files(name).get("config.json")
@@ -201,6 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             raise _Failure(404, "EntryNotFound", "Entry not found")
         content = path.read_bytes()
+        trouble = self.hub.trouble
+        if trouble is not None and trouble.damages == file:
+            content = content[:-1] + bytes([content[-1] ^ 1])
         headers = {"ETag": f'"{etag(path)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         asked, status, begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")), 200, 0
         if asked:
@@ -225,7 +272,19 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None:
             self.close_connection = True
             content = content[:cut]
+        trouble = self.hub.trouble
+        if trouble is not None and trouble.stalls_after is not None and len(content) > trouble.stalls_after:
+            self.wfile.write(content[: trouble.stalls_after])
+            self._stall()
+            return
         self.wfile.write(content)
+
+
+def _large(path: Path) -> dict[str, Any]:
+    """What the Hub says of a file that it keeps beside its git repository."""
+    if path.suffix != LARGE:
+        return {}
+    return {"lfs": {"size": path.stat().st_size, "sha256": etag(path), "pointerSize": 134}}
 
 
 def _summary(path: Path) -> dict[str, Any]:

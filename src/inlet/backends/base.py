@@ -56,7 +56,22 @@ class LogLine:
     line: str
 
 
-class Backend(Protocol):
+class Watched(Protocol):
+    """What can be seen of a backend: all that the API needs of it. Raises `BackendUnavailable`."""
+
+    async def observe(self) -> Sequence[SeenReplicaSet]:
+        """Everything that carries our label: all of it, or an exception."""
+
+    async def catalogue(self) -> Sequence[Instance]:
+        """The rows of the catalogue with the availability that they have here."""
+
+    def logs(
+        self, endpoint_id: str, *, replica_id: str | None, tail: int | None, follow: bool
+    ) -> AsyncIterator[LogLine]:
+        """Lines of one replica, or of all of an endpoint's, oldest first; also of replicas that have ended."""
+
+
+class Backend(Watched, Protocol):
     """The verbs. Raises `Refused` when a person must act, `BackendUnavailable` when trying later may help."""
 
     async def start(self, on_change: Callable[[], None]) -> None:
@@ -70,17 +85,6 @@ class Backend(Protocol):
 
     async def remove(self, replica_set_id: str, *, grace: float) -> None:
         """Drain and stop all of it within `grace` seconds, then forget it; an unknown id is success."""
-
-    async def observe(self) -> Sequence[SeenReplicaSet]:
-        """Everything that carries our label: all of it, or an exception."""
-
-    async def catalogue(self) -> Sequence[Instance]:
-        """The rows of the catalogue with the availability that they have here."""
-
-    def logs(
-        self, endpoint_id: str, *, replica_id: str | None, tail: int | None, follow: bool
-    ) -> AsyncIterator[LogLine]:
-        """Lines of one replica, or of all of an endpoint's, oldest first; also of replicas that have ended."""
 
     async def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone: drop its logs and whatever else is kept for it."""

@@ -15,7 +15,7 @@ from enum import StrEnum
 from inlet.backends.base import LogLine, ReplicaSet
 from inlet.core.catalogue import CATALOGUE, Instance
 from inlet.core.errors import BackendUnavailable, Refused
-from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
+from inlet.core.seen import Exit, ExitKind, Hold, Limits, Phase, SeenReplica, SeenReplicaSet
 
 CRASH = Exit(ExitKind.CRASHED, "Ended with code 1: a crash on purpose", 1)
 
@@ -35,7 +35,8 @@ NEVER_READY = Behaviour(ready_after=None)
 CRASHING = Behaviour(ready_after=None, ends_after=1)
 SHORT_LIVED = Behaviour(ready_after=1, ends_after=3)
 OUT_OF_MEMORY = replace(
-    CRASHING, exit=Exit(ExitKind.OUT_OF_MEMORY, "Memory limit exceeded (2.0 GB): choose a larger instance")
+    CRASHING,
+    exit=Exit(ExitKind.OUT_OF_MEMORY, "Out of memory: more than the limit of 2 GB; choose a larger instance"),
 )
 MISCONFIGURED = replace(CRASHING, exit=Exit(ExitKind.CONFIGURATION, "The model has no such task", 78))
 
@@ -229,5 +230,11 @@ class FakeBackend:
             ),
             failed_starts=each.failed_starts,
             last_exit=each.last_exit,
-            limits="not limited (fake)",
+            limits=_not_limited(each.applied.instance),
         )
+
+
+def _not_limited(instance: Instance) -> Limits:
+    vcpus, memory = instance.vcpus or 1, int(instance.memory_gb * 2**30)
+    nothing = Hold(enforced=False, by="nothing")
+    return Limits(vcpus, memory, nothing, nothing, vcpus, memory)

@@ -1,4 +1,4 @@
-"""`inlet hardware`, `inlet whoami`, `inlet version`: what there is, and who asks."""
+"""`inlet hardware`, `inlet whoami`, `inlet about`, `inlet version`: what there is, and who asks."""
 
 from __future__ import annotations
 
@@ -80,6 +80,38 @@ def whoami(
     else:
         access = (answer.get("auth") or {}).get("accessToken") or {}
         output.facts({"Namespace": answer["name"], "Token": access.get("displayName")})
+
+
+def about(
+    output_: options.Format = output.Output.TABLE,
+    url: options.Url = None,
+    token: options.Token = None,
+) -> None:
+    """The server's version, and which of several controls on its database leads.
+
+    \b
+    Example:
+      inlet about
+    """
+    with connect(url, token) as client:
+        answer = client.about()
+    if output_ is output.Output.JSON:
+        output.json(answer)
+        return
+    control = answer["control"]
+    leader = "none at the moment" if control["leader"] is None else control["leader"]
+    output.facts(
+        {
+            "Version": answer["version"],
+            "Control": "the only one"
+            if not control["shared"]
+            else "leads"
+            if control["leads"]
+            else "follows",
+            "Leader": leader if control["shared"] else None,
+            "Followers": (", ".join(control["followers"]) or "none") if control["shared"] else None,
+        }
+    )
 
 
 def version(output_: options.Format = output.Output.TABLE) -> None:

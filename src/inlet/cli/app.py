@@ -46,6 +46,13 @@ def up(
         ),
     ] = None,
     sample: Annotated[bool, typer.Option(help="Make a sample endpoint, and show how to call it.")] = False,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key",
+            help="Start although the key to the stored secrets is lost: they must all be set again.",
+        ),
+    ] = False,
 ) -> None:
     """Run Inlet on this machine until Ctrl-C.
 
@@ -57,7 +64,7 @@ def up(
     """
     from inlet.cli.up import run
 
-    run(host=host, port=port, with_sample=sample)
+    run(host=host, port=port, with_sample=sample, new_key=new_key)
 
 
 app.command()(deploy.deploy)
@@ -66,4 +73,5 @@ app.add_typer(token.app, name="token")
 app.add_typer(namespace.app, name="namespace")
 app.command()(about.hardware)
 app.command()(about.whoami)
+app.command()(about.about)
 app.command()(about.version)

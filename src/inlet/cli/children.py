@@ -50,7 +50,13 @@ class Child:
         back_off = FIRST_BACK_OFF_S
         while not self._stopping:
             started = time.monotonic()
-            self._process = await self._start()
+            try:
+                self._process = await self._start()
+            except OSError as error:  # no more processes, no more files, a home that is read-only for now
+                sys.stderr.write(f"{self.name} cannot be started now ({error.strerror}); trying again\n")
+                back_off = min(2 * back_off, LAST_BACK_OFF_S)
+                await asyncio.sleep(back_off)
+                continue
             code = await self._process.wait()
             if self._stopping:
                 return

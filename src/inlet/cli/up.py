@@ -38,7 +38,7 @@ READY_RETRY_S = 0.05
 ASK_WITHIN_S = 10.0  # control may be just starting when Ctrl-C comes
 
 
-def run(*, host: str | None, port: int | None, with_sample: bool) -> None:
+def run(*, host: str | None, port: int | None, with_sample: bool, new_key: bool) -> None:
     """Run until Ctrl-C or SIGTERM; raises an `InletError` that says what to mend if it cannot start."""
     settings = Settings.from_env()
     settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
@@ -53,7 +53,11 @@ def run(*, host: str | None, port: int | None, with_sample: bool) -> None:
             "or set INLET_HOME to another folder"
         )
     try:
-        asyncio.run(_Parent(settings, Console(highlight=False), with_sample=with_sample).run())
+        asyncio.run(
+            _Parent(settings, Console(highlight=False), with_sample=with_sample, new_key=new_key).run()
+        )
+    except Unavailable as error:
+        raise Refused(str(error)) from error  # no server to be looked for: this would have been it
     finally:
         os.close(lock)
 
@@ -79,8 +83,8 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 class _Parent:
-    def __init__(self, settings: Settings, console: Console, *, with_sample: bool) -> None:
-        self._console, self._with_sample = console, with_sample
+    def __init__(self, settings: Settings, console: Console, *, with_sample: bool, new_key: bool) -> None:
+        self._console, self._with_sample, self._new_key = console, with_sample, new_key
         self._command = os.path.relpath(sys.argv[0])  # how the person came here, and so how to come again
         self._listener = _bind(settings.host, settings.port)
         # Port 0 means any free one: from here on everybody knows which.
@@ -127,10 +131,10 @@ class _Parent:
         """The first admin token if there was none, and the token of this machine's command line."""
         settings = self._settings
         preset_token(settings)
-        Vault.load(settings.home, settings.secret_key)
         store = SqlStore(database_url(settings))
         await store.open()
         try:
+            await Vault.load(settings.home, settings.secret_key, store, new_key=self._new_key)
             first = await ensure_namespace(store, settings, time.time())
             self._settings = replace(self._settings, namespace=first)
             return await first_token(store, settings, time.time), await refresh_context(
@@ -156,7 +160,10 @@ class _Parent:
     async def _tell(self, own: str, fresh: str | None) -> None:
         started = time.monotonic()
         with self._console.status("starting control and router"):
-            await self._until_ready()
+            obstacle = await self._until_ready()
+        if obstacle is not None:
+            self._console.print(f"[yellow]standing by[/yellow]: {obstacle}", soft_wrap=True)
+            return
         self._console.print(f"[green]✔[/green] ready after {time.monotonic() - started:.1f} s")
         if self._with_sample:
             try:
@@ -169,13 +176,18 @@ class _Parent:
         )
         self._console.print("Ctrl-C stops everything; the next start finds it as it was.")
 
-    async def _until_ready(self) -> None:
+    async def _until_ready(self) -> str | None:
+        """Once everything runs: what keeps it from serving all the same, if anything does."""
         deadline = time.monotonic() + START_WITHIN_S
         async with httpx.AsyncClient(base_url=self._settings.near_url) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get("/readyz", timeout=2.0)).status_code == 200:
-                        return
+                    answer = await client.get("/readyz", timeout=2.0)
+                    if answer.status_code == 200:
+                        return None
+                    body = answer.json()
+                    if all(body["checks"].values()):
+                        return str(body["error"])
                 if time.monotonic() > deadline:
                     logs = _short(self._settings.home / "logs")
                     raise Unavailable(f"not ready within {START_WITHIN_S:.0f} s; see {logs}/*.log")

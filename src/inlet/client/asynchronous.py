@@ -101,6 +101,10 @@ class AsyncClient:
     async def whoami(self) -> dict[str, Any]:
         return await self._send(calls.whoami())
 
+    async def about(self) -> dict[str, Any]:
+        """The server's version, and which of several controls leads."""
+        return await self._send(calls.about())
+
     async def default_namespace(self) -> str:
         """The one that is meant when none is named."""
         if self._namespace is None:

@@ -97,6 +97,10 @@ class Client:
     def whoami(self) -> dict[str, Any]:
         return self._send(calls.whoami())
 
+    def about(self) -> dict[str, Any]:
+        """The server's version, and which of several controls leads."""
+        return self._send(calls.about())
+
     def default_namespace(self) -> str:
         """The one that is meant when none is named."""
         if self._namespace is None:

@@ -156,6 +156,11 @@ def whoami() -> Call[dict[str, Any]]:
     return Call("GET", "/api/whoami-v2", _object("name"))
 
 
+def about() -> Call[dict[str, Any]]:
+    """The server's version, and where the control that answers stands among several."""
+    return Call("GET", "/api/inlet/about", _object("version", "control"))
+
+
 def create_token(name: str, grants: Sequence[Grant], expires_in_days: float | None) -> Call[dict[str, Any]]:
     """The answer carries `token`, the value, this once."""
     permissions = [

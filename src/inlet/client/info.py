@@ -71,7 +71,7 @@ class EndpointInfo:
             price_per_hour=ours.get("pricePerHour"),
             monthly_cost=ours.get("monthlyCost"),
             monthly_cost_minimum=ours.get("monthlyCostMinimum"),
-            limits=ours.get("limits"),
+            limits=(ours.get("limits") or {}).get("text"),
             tags=tuple(raw.get("tags") or ()),
             raw=raw,
         )

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -29,14 +29,18 @@ from inlet.control.link import RoutePublisher, build_link_app
 from inlet.control.load import LoadBoard
 from inlet.control.lookup import look_up
 from inlet.control.reconciler import Reconciler
+from inlet.control.several import Several
+from inlet.control.standing import Standing
 from inlet.control.vault import Vault
 from inlet.core.endpoint import Endpoint
-from inlet.core.errors import InletError
+from inlet.core.errors import InletError, Unavailable
 from inlet.core.facts import Policy
 from inlet.settings import Settings
 from inlet.store.sql import SqlStore, database_url
 
 log = structlog.get_logger()
+
+SOCKETS_EVERY_S = 2.0  # how often we look whether our sockets are still there
 
 
 class _Server(uvicorn.Server):
@@ -74,12 +78,34 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
+async def _watch(sockets: Sequence[Path], end: Callable[[], None]) -> None:
+    """Call `end` once a socket that we bound is not there any more: nobody can reach us, but a successor makes new ones."""
+    bound = _numbers(sockets)
+    while True:
+        await asyncio.sleep(SOCKETS_EVERY_S)
+        if _numbers(sockets) != bound:
+            log.error("sockets_gone", reason="somebody removed them")
+            end()
+            return
+
+
+def _numbers(paths: Sequence[Path]) -> list[int]:
+    """Of the files there; 0 for none."""
+    found = []
+    for path in paths:
+        try:
+            found.append(path.stat().st_ino)
+        except OSError:
+            found.append(0)
+    return found
+
+
 async def _main(settings: Settings) -> None:
     store = SqlStore(database_url(settings))
     await store.open()
     first_namespace = await ensure_namespace(store, settings, time.time())
     await store.all_endpoints()  # a record that this version cannot read is a refusal to start
-    vault = Vault.load(settings.home, settings.secret_key)
+    vault = await Vault.load(settings.home, settings.secret_key, store)
     backend = LocalBackend(
         home=settings.home,
         run_dir=settings.run_dir,
@@ -88,11 +114,24 @@ async def _main(settings: Settings) -> None:
         strict_instances=settings.strict_instances,
     )
     preset = preset_token(settings)
-    board, publisher = LoadBoard(), RoutePublisher()
+    preset_tokens = () if preset is None else (preset,)
+    board, publisher = LoadBoard(time.monotonic), RoutePublisher()
 
     def host_of(endpoint: Endpoint) -> str | None:
         return f"{endpoint.name}-{endpoint.id}.{settings.base_domain}" if settings.base_domain else None
 
+    several: Several | None = None
+    if settings.database_url:  # else the database is in the home, which this installation has for itself
+        several = Several(
+            store,
+            settings=settings,
+            backend=backend,
+            board=board,
+            publisher=publisher,
+            host_of=host_of,
+            preset_tokens=preset_tokens,
+            clock=time.time,
+        )
     reconciler = Reconciler(
         store=store,
         backend=backend,
@@ -104,9 +143,18 @@ async def _main(settings: Settings) -> None:
         policy=Policy(startup_timeout=settings.startup_timeout, grace=settings.drain_seconds),
         lookup=look_up,
         host_of=host_of,
-        preset_tokens=() if preset is None else (preset,),
+        preset_tokens=preset_tokens,
         clock=time.time,
+        steady=time.monotonic,
+        leads=None if several is None else several.leads,
+        show=None if several is None else several.show,
     )
+
+    def wake(_endpoint_id: str | None = None) -> None:
+        reconciler.wake()
+        if several is not None:
+            several.wake()
+
     ending = asyncio.Event()
     keep_replicas = True
 
@@ -120,16 +168,17 @@ async def _main(settings: Settings) -> None:
         loop.add_signal_handler(sig, lambda: end(keep=True))
     app = build_app(
         store=store,
-        backend=backend,
+        backend=several or backend,
         vault=vault,
         settings=settings,
-        wake=reconciler.wake,
+        wake=wake,
         clock=time.time,
+        standing=Standing if several is None else several.standing,
     )
     link_app = build_link_app(
         publisher=publisher,
         board=board,
-        wake=reconciler.wake,
+        wake=wake,
         stop=lambda: end(keep=False),
         clock=time.time,
     )
@@ -140,13 +189,19 @@ async def _main(settings: Settings) -> None:
     await backend.start(reconciler.wake)
     log.info("control_started", home=str(settings.home))
     async with asyncio.TaskGroup() as tasks:
-        control_loop = tasks.create_task(reconciler.run())
+        work = reconciler.run() if several is None else several.run(reconciler)
+        control_loop = tasks.create_task(work)
         serving = [tasks.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+        sockets = (settings.control_socket, settings.link_socket)
+        watch = tasks.create_task(_watch(sockets, lambda: end(keep=True)))
         await ending.wait()
+        watch.cancel()
         log.info("control_stopping", keep_replicas=keep_replicas)
         control_loop.cancel()
         await asyncio.wait([control_loop])
         publisher.close()
+        if several is not None and not keep_replicas:
+            await several.leave()
         await backend.stop(keep_replicas=keep_replicas)
         for server, _ in servers:
             server.should_exit = True
@@ -166,6 +221,9 @@ def main() -> int:
         process.lock_file(settings.run_dir / "control.lock", within=None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(settings))
+    except Unavailable as error:
+        sys.stderr.write(f"control: {error}\n")
+        return 1  # the database is away: the parent tries again
     except InletError as error:
         sys.stderr.write(f"control: {error}\n")
         return process.EX_CONFIG

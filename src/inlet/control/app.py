@@ -12,12 +12,25 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 import inlet
-from inlet.backends.base import Backend
-from inlet.control import accounts, answers, catalogue, endpoints, observability, openapi
+from inlet.backends.base import Watched
+from inlet.control import (
+    about,
+    accounts,
+    answers,
+    audit,
+    catalogue,
+    endpoints,
+    observability,
+    openapi,
+    recipes,
+    v1,
+)
 from inlet.control.answers import answer
 from inlet.control.auth import Guard
 from inlet.control.bootstrap import preset_token
 from inlet.control.commands import Commands
+from inlet.control.operations import Operations
+from inlet.control.standing import Standing
 from inlet.control.vault import Vault
 from inlet.control.views import Views
 from inlet.sample import sample_folder
@@ -28,13 +41,17 @@ from inlet.store.base import Store
 def build_app(
     *,
     store: Store,
-    backend: Backend,
+    backend: Watched,
     vault: Vault,
     settings: Settings,
     wake: Callable[[str | None], None],
     clock: Callable[[], float],
+    standing: Callable[[], Standing] = Standing,
 ) -> FastAPI:
-    """The application. `wake(endpoint_id)` says that an intent was committed, `wake(None)` that tokens changed."""
+    """The application. `wake(endpoint_id)` says that an intent was committed, `wake(None)` that tokens changed.
+
+    `standing` answers where this control stands among several; without it, it is the only one.
+    """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     answers.install(app)
     guard = Guard(store=store, preset=preset_token(settings), clock=clock)
@@ -49,25 +66,33 @@ def build_app(
         clock=clock,
     )
     views = Views(backend=backend, settings=settings)
-    app.include_router(endpoints.routes(guard=guard, commands=commands, views=views, store=store))
+    operations = Operations(guard=guard, commands=commands, store=store)
+    app.include_router(endpoints.routes(guard=guard, operations=operations, commands=commands, views=views))
     app.include_router(
         observability.routes(
-            guard=guard, commands=commands, views=views, backend=backend, public_url=settings.url
+            guard=guard, operations=operations, views=views, backend=backend, public_url=settings.url
         )
     )
+    app.include_router(audit.routes(guard=guard, store=store))
     app.include_router(catalogue.routes(guard=guard, backend=backend, store=store))
+    app.include_router(recipes.routes(guard=guard))
+    app.include_router(
+        v1.routes(guard=guard, operations=operations, views=views, backend=backend, store=store)
+    )
     app.include_router(accounts.routes(guard=guard, store=store, wake=wake, clock=clock))
-    _add_pages(app, settings)
+    app.include_router(about.routes(guard=guard, standing=standing))
+    _add_pages(app, settings, standing)
     return app
 
 
-def _add_pages(app: FastAPI, settings: Settings) -> None:
+def _add_pages(app: FastAPI, settings: Settings, standing: Callable[[], Standing]) -> None:
     """What needs no token and says nothing about anybody."""
 
     @app.get("/healthz", tags=["server"])
     async def healthz() -> Response:
-        """Whether this process answers."""
-        return answer({"status": "ok"})
+        """Whether this process answers; to the router also what keeps it from serving, if anything does."""
+        obstacle = standing().obstacle
+        return answer({"status": "ok"} if obstacle is None else {"status": "ok", "obstacle": obstacle})
 
     @app.get("/", tags=["server"])
     async def root() -> Response:

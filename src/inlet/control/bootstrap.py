@@ -7,11 +7,11 @@ part is repeated harmlessly at each start. Must never print: what a person shoul
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from inlet import process
 from inlet.control.tokens import mint
 from inlet.core.access import Grant, Permission, Token, hash_token
 from inlet.core.errors import Invalid
@@ -69,7 +69,7 @@ async def refresh_context(store: Store, settings: Settings, clock: Callable[[], 
     if value is None or known is None or not known.live(clock()):
         value, token = mint(CONTEXT_TOKEN_NAME, _ADMIN, clock())
         await store.add_token(token)
-    _write_private(settings.context_file, json.dumps({"url": settings.near_url, "token": value}))
+    process.write_private(settings.context_file, json.dumps({"url": settings.near_url, "token": value}))
     return value
 
 
@@ -79,11 +79,3 @@ def _context_token(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None  # missing or spoilt: a new one is made
     return value if isinstance(value, str) else None
-
-
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_suffix(".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)

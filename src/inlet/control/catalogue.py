@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inlet.backends.base import Backend
+from inlet.backends.base import Watched
 from inlet.control.answers import answer
 from inlet.control.auth import Guard
 from inlet.control.openapi import BEARER
@@ -19,7 +19,7 @@ from inlet.store.base import Store
 from inlet.wire.v2.provider import Used, render_quotas, render_vendors, used_accelerators
 
 
-def routes(*, guard: Guard, backend: Backend, store: Store) -> APIRouter:
+def routes(*, guard: Guard, backend: Watched, store: Store) -> APIRouter:
     """The routes, over these parts."""
     router = APIRouter(tags=["hardware"])
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from inlet.backends.base import Backend
+from inlet.backends.base import Watched
 from inlet.control.admission import check_features, check_hardware, check_image
 from inlet.control.auth import Caller
 from inlet.control.sources import check_source
@@ -56,7 +56,7 @@ class Commands:
         self,
         *,
         store: Store,
-        backend: Backend,
+        backend: Watched,
         vault: Vault,
         folders: Sequence[Path],
         home: Path,

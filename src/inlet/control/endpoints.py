@@ -1,6 +1,6 @@
 """Routes of endpoints: create, read, list, update, delete, and the lifecycle actions.
 
-Mounted by `control/app.py`. Each asks `auth` first, then `commands` or the store, and renders through `views`.
+Mounted by `control/app.py`. Each asks `auth` first, then `operations` or `commands`, and renders through `views`.
 Success is always exactly 200: clients in use take any other status for a failure.
 """
 
@@ -13,14 +13,14 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inlet.control.answers import answer, json_object
+from inlet.control.answers import answer
 from inlet.control.auth import Caller, Guard
 from inlet.control.commands import Commands
 from inlet.control.openapi import BEARER, body_of
+from inlet.control.operations import Operations
 from inlet.control.views import Views
 from inlet.core.access import Permission
 from inlet.core.endpoint import Endpoint
-from inlet.store.base import Store
 from inlet.wire.v2 import listing, schema
 from inlet.wire.v2.documents import Create
 
@@ -30,20 +30,9 @@ _NAMES: dict[int | str, dict[str, Any]] = {200: {"model": schema.NameList}}
 _EMPTY: dict[int | str, dict[str, Any]] = {200: {"model": schema.Empty}}
 
 
-def routes(*, guard: Guard, commands: Commands, views: Views, store: Store) -> APIRouter:
+def routes(*, guard: Guard, operations: Operations, commands: Commands, views: Views) -> APIRouter:
     """The routes, over these parts."""
     router = APIRouter(dependencies=[BEARER], tags=["endpoints"])
-
-    async def readable(caller: Caller, namespace: str) -> list[Endpoint]:
-        """The endpoints of a namespace that this caller may read; refused if they could not read any."""
-        if not any(caller.may(Permission.READ, namespace, grant.endpoint) for grant in caller.token.grants):
-            caller.require(Permission.READ, namespace)
-        await guard.exists(namespace)
-        return [
-            endpoint
-            for endpoint in await store.list_endpoints(namespace)
-            if caller.may(Permission.READ, namespace, endpoint.name)
-        ]
 
     @router.get("/v2/endpoint/{namespace}", responses=_LIST)
     async def list_endpoints(
@@ -63,7 +52,7 @@ def routes(*, guard: Guard, commands: Commands, views: Views, store: Store) -> A
         """All endpoints of the namespace that the token may read; one page if `limit` or `cursor` is given."""
         caller = await guard(request)
         query = listing.Query(tags, search, type_, task, state, sort_by, direction, limit, cursor)
-        page = listing.select(await readable(caller, namespace), query)
+        page = listing.select(await operations.readable(caller, namespace), query)
         body: dict[str, Any] = {
             "items": [views.render(endpoint) for endpoint in page.items],
             "totalItems": page.total,
@@ -92,29 +81,21 @@ def routes(*, guard: Guard, commands: Commands, views: Views, store: Store) -> A
             direction=listing.Direction.ASC,
             limit=limit,
         )
-        page = listing.select(await readable(caller, namespace), query)
+        page = listing.select(await operations.readable(caller, namespace), query)
         return answer({"items": [{"name": endpoint.name} for endpoint in page.items]})
 
     @router.post("/v2/endpoint/{namespace}", responses=_ENDPOINT, openapi_extra=body_of(Create))
     async def create_endpoint(request: Request, namespace: str) -> Response:
         """Ask for a new endpoint. The answer comes at once; its state then says how far it is."""
         caller = await guard(request)
-        # A token for a single endpoint may make it (again), but nothing beside it: the name decides.
-        if not caller.may_see(namespace):
-            caller.require(Permission.WRITE, namespace)
-        body = await json_object(request)
-        name = body.get("name")
-        caller.require(Permission.WRITE, namespace, name if isinstance(name, str) else None)
-        await guard.exists(namespace)
-        endpoint, warnings = await commands.create(namespace, body, caller)
+        endpoint, warnings = await operations.create(caller, namespace, request)
         return answer(views.render(endpoint), warnings=warnings)
 
     @router.get("/v2/endpoint/{namespace}/{name}", responses=_ENDPOINT)
     async def get_endpoint(request: Request, namespace: str, name: str) -> Response:
         """One endpoint, with its progress."""
         caller = await guard(request)
-        caller.require(Permission.READ, namespace, name)
-        return answer(await views.describe(await commands.find(namespace, name)))
+        return answer(await views.describe(await operations.find(caller, namespace, name)))
 
     @router.put(
         "/v2/endpoint/{namespace}/{name}",
@@ -124,17 +105,14 @@ def routes(*, guard: Guard, commands: Commands, views: Views, store: Store) -> A
     async def update_endpoint(request: Request, namespace: str, name: str) -> Response:
         """Merge the body into the endpoint; null leaves a field as it is. A change of what runs is rolled out."""
         caller = await guard(request)
-        caller.require(Permission.WRITE, namespace, name)
-        body = await json_object(request)
-        endpoint, warnings = await commands.update(namespace, name, body, caller)
+        endpoint, warnings = await operations.update(caller, namespace, name, request)
         return answer(views.render(endpoint), warnings=warnings)
 
     @router.delete("/v2/endpoint/{namespace}/{name}", responses=_EMPTY)
     async def delete_endpoint(request: Request, namespace: str, name: str) -> Response:
         """Stop the endpoint and forget it."""
         caller = await guard(request)
-        caller.require(Permission.WRITE, namespace, name)
-        await commands.delete(namespace, name, caller)
+        await operations.delete(caller, namespace, name)
         return answer({})
 
     def action(path: str, summary: str, run: Callable[[str, str, Caller], Awaitable[Endpoint]]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from inlet.core.errors import Refused, Unavailable
 from inlet.core.spec import Model
 from inlet.core.tasks import TASKS, guess_task
 
-HUB_TIMEOUT_S = 10.0
+HUB_TIMEOUT_S = 10.0  # without a byte
+HUB_IN_ALL_S = 60.0
 
 
 async def look_up(model: Model, *, token: str | None) -> Source:
@@ -26,7 +29,31 @@ async def look_up(model: Model, *, token: str | None) -> Source:
     path = local_path(model.repository)
     if path is not None:
         return await asyncio.to_thread(_in_folder, path, model)
-    return await asyncio.to_thread(_on_hub, model, token)
+    try:
+        async with asyncio.timeout(HUB_IN_ALL_S):
+            return await _apart(lambda: _on_hub(model, token))
+    except TimeoutError:
+        raise Unavailable(
+            f"the Hub did not finish its answer about {model.repository} within {HUB_IN_ALL_S:.0f} s"
+        ) from None
+
+
+async def _apart(work: Callable[[], Source]) -> Source:
+    """Run it in a thread that may be left behind.
+
+    The Hub may keep it for long, and neither other work in the shared threads nor the end of this process may wait for that.
+    """
+    outcome: Future[Source] = Future()
+
+    def run() -> None:
+        outcome.set_running_or_notify_cancel()
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="look up", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def local_path(repository: str) -> Path | None:
@@ -55,6 +82,7 @@ def _on_hub(model: Model, token: str | None) -> Source:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
+        HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -77,6 +105,8 @@ def _on_hub(model: Model, token: str | None) -> Source:
             f"{name} was not found on the Hub: check model.repository; if it is private, give the endpoint a "
             "secret HF_TOKEN that may read it"
         ) from error
+    except HfHubHTTPError as error:
+        raise Unavailable(f"the Hub answered {error.response.status_code} when asked about {name}") from error
     except Exception as error:
         # Whatever else a client stack of several transport libraries may raise (timeouts, name resolution, TLS, 5xx):
         # none of it says anything about the model, so it is worth another try.

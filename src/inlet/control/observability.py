@@ -1,10 +1,11 @@
-"""Routes by which people watch an endpoint: its replicas and their logs.
+"""Routes by which people watch an endpoint: its changes, its replicas and their logs.
 
 Mounted by `control/app.py`. Reads from the backend only; streams end when the caller goes away.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,15 +18,14 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from inlet.backends.base import Backend, LogLine
+from inlet.backends.base import LogLine, Watched
 from inlet.control.answers import answer
 from inlet.control.auth import Guard
-from inlet.control.commands import Commands
 from inlet.control.openapi import BEARER
+from inlet.control.operations import Operations
 from inlet.control.views import Views
-from inlet.core.access import Permission
 from inlet.core.endpoint import Endpoint
-from inlet.core.errors import InletError
+from inlet.core.errors import InletError, NotFound
 from inlet.wire.v2 import logs, schema
 from inlet.wire.v2.render import render_replica
 
@@ -36,6 +36,9 @@ _TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 _ENTRIES: dict[int | str, dict[str, Any]] = {200: {"model": list[schema.LogEntry]}}
 
+_LOOK_EVERY_S = 1.0
+_SILENT_LOOKS = 15  # then a comment is sent, so that nothing on the way takes the connection for dead
+
 Tail = Annotated[int | None, Query(ge=0, le=100_000)]
 Longest = Annotated[int | None, Query(ge=1)]
 Limit = Annotated[int, Query(ge=1, le=logs.MAX_LIMIT)]
@@ -44,46 +47,64 @@ Level = Literal["debug", "info", "warning", "error", "critical"] | None
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The query that all v3 log routes share."""
+    """The query that all v3 log routes share, as it was sent: it is judged only once the caller may read the log."""
 
-    filter: logs.Filter
-    replica: str | None
-    longest: int | None
+    replica: str | None = None
+    level: Level = None
+    search: str | None = None
+    since: str | None = None
+    until: str | None = None
+    after: str | None = None
+    before: str | None = None
+    line_max_length: Longest = None
 
-
-def _asked(
-    *,
-    replica: str | None = None,
-    level: Level = None,
-    search: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    after: str | None = None,
-    before: str | None = None,
-    line_max_length: Longest = None,
-) -> _Asked:
-    wanted = logs.Filter(
-        level=level,
-        search=search,
-        since=None if since is None else logs.read_time(since, field="since"),
-        until=None if until is None else logs.read_time(until, field="until"),
-        after=None if after is None else logs.read_position(after, field="after"),
-        before=None if before is None else logs.read_position(before, field="before"),
-    )
-    return _Asked(wanted, replica, line_max_length)
+    def filter(self) -> logs.Filter:
+        """What is asked for; `Invalid` for a time or a cursor that is none."""
+        return logs.Filter(
+            level=self.level,
+            search=self.search,
+            since=None if self.since is None else logs.read_time(self.since, field="since"),
+            until=None if self.until is None else logs.read_time(self.until, field="until"),
+            after=None if self.after is None else logs.read_position(self.after, field="after"),
+            before=None if self.before is None else logs.read_position(self.before, field="before"),
+        )
 
 
-Asked = Annotated[_Asked, Depends(_asked)]
+Asked = Annotated[_Asked, Depends()]
 
 
-def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, public_url: str) -> APIRouter:
+def routes(
+    *, guard: Guard, operations: Operations, views: Views, backend: Watched, public_url: str
+) -> APIRouter:
     """The routes, over these parts; `public_url` is the origin that links begin with."""
     router = APIRouter(dependencies=[BEARER], tags=["observability"])
 
     async def found(request: Request, namespace: str, name: str) -> Endpoint:
-        caller = await guard(request)
-        caller.require(Permission.READ, namespace, name)
-        return await commands.find(namespace, name)
+        return await operations.find(await guard(request), namespace, name)
+
+    async def changes(request: Request, endpoint: Endpoint) -> AsyncIterator[str]:
+        """The endpoint object, now and when it has changed, until there is no such endpoint or the token ends."""
+        told, looks = "", 0
+        while True:
+            try:
+                now = await found(request, endpoint.namespace, endpoint.name)
+            except NotFound:
+                return
+            if now.id != endpoint.id:
+                return
+            document = orjson.dumps(await views.describe(now)).decode()
+            if document != told:
+                told, looks = document, 0
+                yield _event(document)
+            elif (looks := looks + 1) % _SILENT_LOOKS == 0:
+                yield ":\n\n"
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    @router.get("/v2/endpoint/{namespace}/{name}/sse", responses=_EVENTS)
+    async def follow_endpoint(request: Request, namespace: str, name: str) -> Response:
+        """The endpoint as server-sent events: as it is, then whenever it has changed (once a second at most)."""
+        endpoint = await found(request, namespace, name)
+        return await _stream(changes(request, endpoint), "text/event-stream", wait=False)
 
     @router.get("/v2/endpoint/{namespace}/{name}/replica", responses=_REPLICAS)
     async def list_replicas(request: Request, namespace: str, name: str) -> Response:
@@ -110,9 +131,9 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
     ) -> Response:
         """The output of one replica, or of all of them, as text; with `follow` it goes on as it comes."""
         endpoint = await found(request, namespace, name)
-        lines = backend.logs(endpoint.id, replica_id=replica, tail=tail, follow=follow)
-        text = (logs.cut(line.line, line_max_length) + "\n" async for line in _closing(lines))
-        return await _stream(text, "text/plain; charset=utf-8", wait=not follow)
+        return await text_of(
+            backend, endpoint, replica=replica, tail=tail, follow=follow, longest=line_max_length
+        )
 
     @router.get("/v2/endpoint/{namespace}/{name}/logs/sse", responses=_EVENTS)
     async def follow_logs(
@@ -143,11 +164,12 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
     ) -> Response:
         """The newest lines (`order=asc`: the oldest) that match, oldest first; `Link` leads to the others."""
         endpoint = await found(request, namespace, name)
+        wanted = asked.filter()
         lines = backend.logs(endpoint.id, replica_id=asked.replica, tail=None, follow=False)
         # What follows a cursor is read forwards from it, whatever the order of the first page was.
-        newest = order == "desc" and (asked.filter.after is None or asked.filter.before is not None)
-        page = await logs.page(_closing(lines), asked.filter, limit=limit, newest=newest)
-        response = answer([logs.render_entry(line, longest=asked.longest) for _, line in page.lines])
+        newest = order == "desc" and (wanted.after is None or wanted.before is not None)
+        page = await logs.page(_closing(lines), wanted, limit=limit, newest=newest)
+        response = answer([logs.render_entry(line, longest=asked.line_max_length) for _, line in page.lines])
         query = {key: value for key, value in request.query_params.items() if key not in ("after", "before")}
         links = _links(f"{public_url}{base.format(namespace=namespace, name=name)}", query, page)
         response.headers["Link"] = ", ".join(links)
@@ -162,10 +184,8 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
     ) -> Response:
         """Every line that matches, as a text file."""
         endpoint = await found(request, namespace, name)
-        text = (
-            logs.render_line(line, longest=asked.longest)
-            async for line in _matching(backend, endpoint, asked, follow=False)
-        )
+        lines = _matching(backend, endpoint, asked.replica, asked.filter(), follow=False)
+        text = (logs.render_line(line, longest=asked.line_max_length) async for line in lines)
         response = await _stream(text, "text/plain; charset=utf-8", wait=True)
         response.headers["Content-Disposition"] = f'attachment; filename="{namespace}-{name}.log"'
         return response
@@ -179,21 +199,37 @@ def routes(*, guard: Guard, commands: Commands, views: Views, backend: Backend, 
     ) -> Response:
         """Every line that matches, one JSON entry an event, as it comes."""
         endpoint = await found(request, namespace, name)
+        lines = _matching(backend, endpoint, asked.replica, asked.filter(), follow=True)
         events = (
-            _event(orjson.dumps(logs.render_entry(line, longest=asked.longest)).decode())
-            async for line in _matching(backend, endpoint, asked, follow=True)
+            _event(orjson.dumps(logs.render_entry(line, longest=asked.line_max_length)).decode())
+            async for line in lines
         )
         return await _stream(events, "text/event-stream", wait=False)
 
     return router
 
 
+async def text_of(
+    backend: Watched,
+    endpoint: Endpoint,
+    *,
+    replica: str | None = None,
+    tail: int | None = None,
+    follow: bool = False,
+    longest: int | None = None,
+) -> StreamingResponse:
+    """The output of one replica, or of all of them, as plain text of lines with at most `longest` characters."""
+    lines = backend.logs(endpoint.id, replica_id=replica, tail=tail, follow=follow)
+    text = (logs.cut(line.line, longest) + "\n" async for line in _closing(lines))
+    return await _stream(text, "text/plain; charset=utf-8", wait=not follow)
+
+
 async def _matching(
-    backend: Backend, endpoint: Endpoint, asked: _Asked, *, follow: bool
+    backend: Watched, endpoint: Endpoint, replica: str | None, wanted: logs.Filter, *, follow: bool
 ) -> AsyncIterator[logs.Line]:
-    lines = backend.logs(endpoint.id, replica_id=asked.replica, tail=None, follow=follow)
+    lines = backend.logs(endpoint.id, replica_id=replica, tail=None, follow=follow)
     async for position, line in logs.positioned(_closing(lines)):
-        if asked.filter.takes(line, position):
+        if wanted.takes(line, position):
             yield line
 
 
@@ -223,7 +259,7 @@ async def _stream(chunks: AsyncIterator[str], media_type: str, *, wait: bool) ->
                 yield chunk
         except InletError as error:
             # The status is long sent: all that can be done is to end the stream and say so in our own log.
-            log.warning("log_stream_ended", error=str(error))
+            log.warning("stream_ended", error=str(error))
 
     return StreamingResponse(body(), media_type=media_type, headers={"Cache-Control": "no-store"})
 

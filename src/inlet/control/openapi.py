@@ -6,6 +6,7 @@ ourselves (`answers.json_object`, `wire/v2`), so that errors name fields and pre
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Security
@@ -21,6 +22,7 @@ from inlet.wire.v2.documents import Create
 BEARER = Security(HTTPBearer(auto_error=False, scheme_name="token"))
 """For the document only: `auth.Guard` is what reads the header."""
 
+_IN_PATH = re.compile(r"{(\w+)}")
 _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (Create, schema.Update, NewToken, NewNamespace)
 
@@ -44,7 +46,8 @@ def document(app: FastAPI, *, version: str, url: str) -> dict[str, Any]:
         routes=app.routes,
         servers=[{"url": url}],
     )
-    for operation in (operation for path in made["paths"].values() for operation in path.values()):
+    for path, operation in ((path, item) for path, items in made["paths"].items() for item in items.values()):
+        _add_path_parameters(path, operation)
         responses = operation["responses"]
         responses.pop("422", None)
         responses["default"] = {
@@ -59,3 +62,13 @@ def document(app: FastAPI, *, version: str, url: str) -> dict[str, Any]:
     for name, definition in definitions["$defs"].items():
         schemas.setdefault(name, definition)
     return made
+
+
+def _add_path_parameters(path: str, operation: dict[str, Any]) -> None:
+    """Those that the handler itself has no use for, and which FastAPI therefore does not know."""
+    known = {parameter["name"] for parameter in operation.get("parameters", ())}
+    missing = [name for name in _IN_PATH.findall(path) if name not in known]
+    if missing:
+        operation.setdefault("parameters", []).extend(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in missing
+        )

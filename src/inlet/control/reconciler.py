@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,11 +19,11 @@ from inlet.backends.base import Backend
 from inlet.control.launch import Launcher
 from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
+from inlet.control.tables import route_table
 from inlet.core.access import Token
 from inlet.core.endpoint import Cause, Endpoint, Failure, Revision, Source, State, replica_set_id
 from inlet.core.errors import BackendUnavailable, InletError, Refused, Unavailable
 from inlet.core.facts import Policy, Seen
-from inlet.core.routes import Route, RouteTable, Upstream
 from inlet.core.seen import SeenReplicaSet
 from inlet.core.step import Action, Apply, LookUp, Outcome, Remove, step
 from inlet.store.base import Event, Store
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 LONGEST_SLEEP_S = 30.0  # a pass for correctness's sake, whatever was missed
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 30.0
+JUMP_S = 5.0  # a difference between the two clocks that is no correction in passing
 _AT_REST = (State.PAUSED, State.SCALED_TO_ZERO, State.FAILED)
 
 
@@ -47,7 +48,8 @@ class _Memory:
     acting: asyncio.Task[None] | None = None
     looking: asyncio.Task[None] | None = None
     retry: float = FIRST_RETRY_S
-    not_before: float = 0.0  # after a call failed, when the next one may be made
+    not_before: float = 0.0  # after a call failed, when the next one may be made; on the steady clock
+    jumped: float = 0.0  # by how much the clock was set ahead since the record was last brought up to date
     note: str | None = None  # why the last call failed
     attempt: tuple[int, float] = (0, 0.0)  # revision and `starting_since` that the three above are about
 
@@ -56,6 +58,9 @@ class Reconciler:
     """One per control process. `run()` until cancelled; `wake()` from anywhere on the loop's thread.
 
     `lookup` is `control/lookup.py`'s `look_up`; `host_of` answers an endpoint's own host, None without a base domain.
+    `clock` gives the time of day, which may be set at any moment; `steady` only the seconds that pass (without it, `clock`
+    is one that nobody sets). Where several controls share the store, `leads` says whether this one may act, and `show`
+    lets the others know what was seen and which replica sets are routed to.
     """
 
     def __init__(
@@ -71,12 +76,19 @@ class Reconciler:
         host_of: Callable[[Endpoint], str | None],
         preset_tokens: Sequence[Token],
         clock: Callable[[], float],
+        steady: Callable[[], float] | None = None,
+        leads: Callable[[], bool] | None = None,
+        show: Callable[[Sequence[SeenReplicaSet], Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._backend, self._launcher = store, backend, launcher
         self._board, self._publisher, self._policy = board, publisher, policy
         self._lookup, self._host_of, self._preset_tokens = lookup, host_of, tuple(preset_tokens)
-        self._clock = clock
+        self._clock, self._steady = clock, steady or clock
+        self._leads, self._show = leads, show
+        self._looked_at = self._clock(), self._steady()
         self._memory: dict[str, _Memory] = {}
+        self._known: tuple[Sequence[Endpoint], Sequence[Token]] | None = None  # as last read from the store
+        self._failed = False  # the last pass, after its observation
         self._woken = asyncio.Event()
 
     def wake(self, _endpoint_id: str | None = None) -> None:
@@ -84,30 +96,44 @@ class Reconciler:
         self._woken.set()
 
     async def run(self) -> None:
-        """Pass after pass. Ends only by cancellation."""
+        """Pass after pass, from nothing but the records. Ends only by cancellation."""
+        self._memory, self._known, self._looked_at = {}, None, (self._clock(), self._steady())
         retry = FIRST_RETRY_S
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._woken.clear()
                 try:
-                    sleep, retry = max(0.0, await self._pass(tasks) - self._clock()), FIRST_RETRY_S
+                    sleep, retry = await self._pass(tasks), FIRST_RETRY_S
                 except InletError as error:
                     # The database or the platform is away, or refuses: no step is taken, and traffic goes on.
                     log.warning("pass_failed", error=str(error))
                     sleep, retry = retry, min(2 * retry, LAST_RETRY_S)
-                    self._woken.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(sleep):
                         await self._woken.wait()
 
     async def _pass(self, tasks: asyncio.TaskGroup) -> float:
-        """Everything once; answers when time alone will make a difference next."""
+        """Everything once; answers after how many seconds time alone will make a difference."""
+        self._watch_clock()
         # What is being acted on may change while it is looked at; the end of the action wakes the pass that judges it.
         acting = {id_ for id_, m in self._memory.items() if m.acting is not None and not m.acting.done()}
         # Observed first: a set without a record is then truly a stray, for a record is written before its sets exist.
         sets = tuple(await self._backend.observe())
+        if self._failed and self._known is not None:
+            # The database may still be away, and take its time to say so; a replica that its platform has replaced
+            # meanwhile must be found all the same.
+            self._publish(*self._known, sets)
+        self._failed = True
+        sleep = await self._settle(tasks, acting, sets)
+        self._failed = False
+        return sleep
+
+    async def _settle(
+        self, tasks: asyncio.TaskGroup, acting: Collection[str], sets: Sequence[SeenReplicaSet]
+    ) -> float:
+        """The pass after its observation; answers as the pass does."""
         endpoints = await self._store.all_endpoints()
-        next_at = self._clock() + LONGEST_SLEEP_S
+        next_at = self._now() + LONGEST_SLEEP_S
         current: list[Endpoint] = []
         pending: list[tuple[Endpoint, Outcome]] = []
         for endpoint in endpoints:
@@ -117,14 +143,38 @@ class Reconciler:
                 pending.append((outcome.endpoint, outcome))
                 next_at = min(next_at, outcome.look_again_at or next_at)
         # Routers learn first, so that nothing new is sent to a replica that is about to be told to leave.
-        await self._publish(current, sets)
+        self._known = current, await self._store.list_tokens()
+        self._publish(*self._known, sets)
+        if self._show is not None:
+            await self._show(sets, self._routed())
         for endpoint, outcome in pending:
             self._begin(endpoint, outcome.actions, tasks)
         known = {e.id for e in endpoints}
         for stray in (s for s in sets if s.endpoint_id not in known):
             log.warning("stray_removed", replica_set=stray.id)
+            self._require_lead()
             await self._backend.remove(stray.id, grace=self._policy.grace)
-        return min((next_at, *(m.not_before for m in self._memory.values() if m.not_before > self._clock())))
+        paused = (m.not_before - self._steady() for m in self._memory.values())
+        # The clock may be set at any moment, so that a wait is bounded whatever was reckoned.
+        waits = (next_at - self._now(), *(wait for wait in paused if wait > 0))
+        return min(max(0.0, min(waits)), LONGEST_SLEEP_S)
+
+    def _now(self) -> float:
+        """The time of day as it was when the pass began, and the seconds since: a clock set meanwhile is for the next."""
+        day, steady = self._looked_at
+        return day + self._steady() - steady
+
+    def _watch_clock(self) -> None:
+        """Note by how much the clock was set since the last pass: what is measured by it must not take that for time."""
+        (day_before, steady_before), self._looked_at = self._looked_at, (self._clock(), self._steady())
+        ahead = (self._looked_at[0] - day_before) - (self._looked_at[1] - steady_before)
+        if abs(ahead) < JUMP_S:
+            return
+        log.warning("clock_was_set", seconds=round(ahead))
+        for memory in self._memory.values():
+            memory.jumped = max(
+                0.0, memory.jumped + ahead
+            )  # set back: the step itself takes no time in the future
 
     async def _step_alone(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Outcome | None:
         """`_step`; what goes wrong with one endpoint is left to the next pass, and holds up no other endpoint."""
@@ -143,12 +193,14 @@ class Reconciler:
         if memory.attempt != attempt:
             # Somebody tries something else: no pause of the last attempt holds it up.
             memory.attempt, memory.retry, memory.not_before, memory.note = attempt, FIRST_RETRY_S, 0.0, None
-        now = self._clock()
+        now = self._now()
         own = tuple(s for s in sets if s.endpoint_id == endpoint.id)
         lookup = memory.lookup if memory.lookup_of == endpoint.target.number else None
         load = self._board.load(endpoint.id, cpu=_cpu(own), now=now)
-        outcome = step(endpoint, Seen(own, lookup, memory.refused, memory.note), load, now, self._policy)
+        seen = Seen(own, lookup, memory.refused, memory.note, memory.jumped)
+        outcome = step(endpoint, seen, load, now, self._policy)
         after = outcome.endpoint
+        self._require_lead()
         if after.state is State.GONE:
             # Before the record goes, so that a kill in between repeats it.
             await self._backend.forget(endpoint.id)
@@ -157,6 +209,7 @@ class Reconciler:
                 self.wake()
                 return None
             _log_change(endpoint, outcome)
+        memory.jumped = 0.0
         memory.routed = outcome.routed
         if after.state in _AT_REST:
             memory.lookup, memory.refused = None, {}  # the next attempt asks anew
@@ -169,7 +222,7 @@ class Reconciler:
 
     def _begin(self, endpoint: Endpoint, actions: Sequence[Action], tasks: asyncio.TaskGroup) -> None:
         memory = self._memory.get(endpoint.id)
-        if memory is None or self._clock() < memory.not_before:
+        if memory is None or self._steady() < memory.not_before:
             return
         calls = [a for a in actions if not isinstance(a, LookUp)]
         if calls:
@@ -201,6 +254,7 @@ class Reconciler:
         """All of them; a refusal is remembered for the next step, and raised at the end so that it is not repeated at once."""
         refusal: Refused | None = None
         for action in actions:
+            self._require_lead()
             if isinstance(action, Remove):
                 await self._backend.remove(action.replica_set_id, grace=action.grace)
                 continue
@@ -228,6 +282,10 @@ class Reconciler:
             found = Failure(Cause.CONFIGURATION, str(error))
         memory.lookup, memory.lookup_of = found, revision.number
 
+    def _require_lead(self) -> None:
+        if self._leads is not None and not self._leads():
+            raise Unavailable("another control may lead by now")
+
     def _remembered(self, endpoint: Endpoint) -> _Memory:
         return self._memory.setdefault(endpoint.id, _Memory())
 
@@ -235,40 +293,27 @@ class Reconciler:
         """Say why, and make no call before the pause is over; the next pass says when that is."""
         memory.note = note
         self.wake()
-        memory.not_before = self._clock() + memory.retry
+        memory.not_before = self._steady() + memory.retry
         memory.retry = min(2 * memory.retry, LAST_RETRY_S)
 
     # Telling the routers
 
-    async def _publish(self, endpoints: Sequence[Endpoint], sets: Sequence[SeenReplicaSet]) -> None:
-        tokens = (*self._preset_tokens, *await self._store.list_tokens())
-        now = self._clock()
+    def _publish(
+        self, endpoints: Sequence[Endpoint], tokens: Sequence[Token], sets: Sequence[SeenReplicaSet]
+    ) -> None:
         self._publisher.publish(
-            RouteTable(
-                version="",
-                routes=tuple(self._route(e, sets) for e in endpoints if e.visible),
-                tokens=tuple(t for t in tokens if t.live(now)),
+            route_table(
+                endpoints,
+                sets,
+                self._routed(),
+                (*self._preset_tokens, *tokens),
+                host_of=self._host_of,
+                now=self._clock(),
             )
         )
 
-    def _route(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Route:
-        routed = self._remembered(endpoint).routed
-        return Route(
-            endpoint_id=endpoint.id,
-            namespace=endpoint.namespace,
-            name=endpoint.name,
-            host=self._host_of(endpoint),
-            visibility=endpoint.spec.visibility,
-            state=endpoint.state,
-            upstreams=tuple(
-                Upstream(replica.id, replica.address)
-                for s in sets
-                if s.id in routed
-                for replica in s.ready
-                if replica.address is not None
-            ),
-            reason=None if endpoint.failure is None else endpoint.failure.message,
-        )
+    def _routed(self) -> frozenset[str]:
+        return frozenset(id_ for memory in self._memory.values() for id_ in memory.routed)
 
 
 def _cpu(sets: Sequence[SeenReplicaSet]) -> float | None:

@@ -1,9 +1,10 @@
 """Seals people's secrets before they are stored, and opens them when a replica set is applied.
 
 Made once by control at its start. The key is `INLET_SECRET_KEY`, else the file `secret.key` in the home (0600, made at
-the first start, never overwritten). The first time that something is sealed, the file `secret.check` is left beside
-it: a known text, sealed. While it exists, a start without a key that opens it is refused: a lost key must be noticed
-at once, and not when a replica needs its secrets. Must never log or repeat a key or an opened value.
+the first start, never overwritten). The first start on a database leaves a check there: a known text, sealed. From
+then on a start with a key that does not open it is refused: a lost key, or one that another control on the same
+database does not have, must be noticed at once, and not when a replica needs its secrets. Must never log or repeat a
+key or an opened value.
 """
 
 from __future__ import annotations
@@ -11,55 +12,55 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from inlet.core.errors import Refused
+from inlet.store.base import Store
 
 _KEY_FILE = "secret.key"
-_CHECK_FILE = "secret.check"
-_CHECK_TEXT = b"inlet"
+_CHECK_TEXT = "inlet"
 _SETTING = "INLET_SECRET_KEY"
 
 
 class Vault:
     """Symmetric, authenticated sealing (Fernet: AES-128-CBC with HMAC-SHA-256)."""
 
-    def __init__(self, fernet: MultiFernet, check: Path) -> None:
-        """Use `load`; `check` is the file that the first `seal` leaves."""
-        self._fernet = fernet
-        self._check = check
-        self._checked = check.exists()
+    def __init__(self, keys: Sequence[str], source: str = _SETTING) -> None:
+        """The first key seals, all of them open; `Refused` names `source` if one is not a key."""
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            raise Refused(
+                f"{source} is not a key: it takes 32 random bytes in base64, as `openssl rand -base64 32` prints them"
+            ) from None
 
     @classmethod
-    def load(cls, home: Path, key_setting: str = "") -> Vault:
-        """The vault of this home; `Refused` if its key is lost, wrong or not a key.
+    async def load(cls, home: Path, key_setting: str, store: Store, *, new_key: bool = False) -> Vault:
+        """The vault of this home and database; `Refused` if its key is lost, not the database's, or not a key.
 
-        `key_setting` may hold several keys, separated by commas: the first one seals, all of them open.
+        `key_setting` may hold several keys, separated by commas. With `new_key` the key is the database's from now on,
+        and what was sealed with another one stays closed.
         """
-        check = home / _CHECK_FILE
-        key_file = home / _KEY_FILE
+        check = await store.get_key_check()
         if key_setting:
-            texts, source = [text.strip() for text in key_setting.split(",")], _SETTING
+            keys, source = [text.strip() for text in key_setting.split(",")], _SETTING
         else:
-            if not key_file.exists():
-                if check.exists():
-                    raise Refused(_lost(f"{key_file.name} is missing", home))
-                home.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write_new(key_file, Fernet.generate_key())
-            texts, source = [_read(key_file)], key_file.name
-        vault = cls(_fernet(texts, source), check)
-        if check.exists() and not vault._opens(check.read_bytes()):
-            raise Refused(_lost(f"{source} holds another key", home))
+            keys, source = [_kept_key(home, may_make=check is None or new_key)], _KEY_FILE
+        vault, sealing = cls(keys, source), cls(keys[:1], source)
+        # A check that only another listed key opens is sealed again, so that the old key can be left out some day.
+        while check is None or not sealing._opens(check):
+            if check is not None and not (new_key or vault._opens(check)):
+                raise Refused(_lost(f"{source} holds another key", home))
+            if await store.put_key_check(vault.seal(_CHECK_TEXT), seen=check):
+                break
+            check = await store.get_key_check()
         return vault
 
     def seal(self, value: str) -> str:
         """The sealed form, printable ASCII; different each time."""
-        if not self._checked:
-            # One small flush in the life of an installation: before the first sealed value can be stored anywhere.
-            _write_new(self._check, self._fernet.encrypt(_CHECK_TEXT))
-            self._checked = True
         return self._fernet.encrypt(value.encode()).decode()
 
     def open(self, sealed: str) -> str:
@@ -71,14 +72,25 @@ class Vault:
                 f"a stored secret was sealed with another key: set it again, or restore the key ({_SETTING} or {_KEY_FILE})"
             ) from None
 
-    def _opens(self, sealed: bytes) -> bool:
+    def _opens(self, check: str) -> bool:
         try:
-            return self._fernet.decrypt(sealed) == _CHECK_TEXT
-        except InvalidToken:
+            return self.open(check) == _CHECK_TEXT
+        except Refused:
             return False
 
 
-def _read(key_file: Path) -> str:
+def generate_key() -> str:
+    """A fresh random key."""
+    return Fernet.generate_key().decode()
+
+
+def _kept_key(home: Path, *, may_make: bool) -> str:
+    key_file = home / _KEY_FILE
+    if not key_file.exists():
+        if not may_make:
+            raise Refused(_lost(f"{_KEY_FILE} is missing", home))
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(key_file, generate_key().encode())
     try:
         return key_file.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
@@ -87,19 +99,11 @@ def _read(key_file: Path) -> str:
         ) from error
 
 
-def _fernet(texts: list[str], source: str) -> MultiFernet:
-    try:
-        return MultiFernet([Fernet(text) for text in texts])
-    except ValueError:
-        raise Refused(
-            f"{source} is not a key: it takes 32 random bytes in base64, as `openssl rand -base64 32` prints them"
-        ) from None
-
-
 def _lost(what: str, home: Path) -> str:
     return (
-        f"the key to the stored secrets is lost: {what}. Restore it ({_SETTING}, or {_KEY_FILE} in {home}); "
-        f"if it is gone for good, delete {_CHECK_FILE} there and set every endpoint's secrets again"
+        f"the key to the secrets in the database is lost: {what}. Restore it, or take the one of the others who use that "
+        f"database ({_SETTING}, or {_KEY_FILE} in {home}); if it is gone for good, start once with "
+        "`inlet up --new-key` and set every endpoint's secrets again"
     )
 
 

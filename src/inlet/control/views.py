@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from inlet.backends.base import Backend
+from inlet.backends.base import Watched
 from inlet.core.catalogue import CATALOGUE, find
 from inlet.core.endpoint import Endpoint
 from inlet.core.errors import BackendUnavailable
-from inlet.core.seen import SeenReplicaSet
+from inlet.core.seen import Exit, ExitKind, SeenReplicaSet
 from inlet.settings import Settings
 from inlet.wire.v2 import render_endpoint
 from inlet.wire.v2.render import Sight
@@ -25,7 +25,7 @@ _PATIENCE_S = 1.0
 class Views:
     """Renders endpoints."""
 
-    def __init__(self, *, backend: Backend, settings: Settings) -> None:
+    def __init__(self, *, backend: Watched, settings: Settings) -> None:
         self._backend, self._settings = backend, settings
 
     def url(self, endpoint: Endpoint) -> str:
@@ -57,6 +57,14 @@ class Views:
 
 
 def _sight(sets: Sequence[SeenReplicaSet]) -> Sight:
-    details = [replica.detail for s in sets for replica in s.replicas if replica.detail]
-    limits = [s.limits for s in sets if s.limits]
-    return Sight(detail=details[0] if details else "", limits=limits[0] if limits else None)
+    details = [replica.detail for s in sets for replica in s.replicas if replica.detail][:1]
+    details += [_ended(s.last_exit) for s in sets if s.last_exit is not None and not s.ready][:1]
+    limits = [s.limits for s in sets if s.limits is not None]
+    return Sight(detail="; ".join(filter(None, details)), limits=limits[0] if limits else None)
+
+
+def _ended(exit_: Exit) -> str:
+    """Why the replica before ended: the first line, because more is its own output, which the logs have."""
+    if exit_.kind is ExitKind.NOT_STARTED:
+        return ""  # the record's own note says so already
+    return f"the replica before it ended: {exit_.message.partition(chr(10))[0]}"

@@ -8,6 +8,7 @@
     ├── NotFound           404
     ├── Conflict           409  the name is taken
     ├── TooLarge           413
+    ├── Misdirected        421  only another server can answer this; says which
     ├── TooMany            429  overload: try again after `retry_after` seconds
     └── Unavailable        503  something that we need is away; try again later
         └── BackendUnavailable   a failed observation or call; never to be read as an empty answer
@@ -71,6 +72,12 @@ class TooLarge(InletError):
     """More bytes, items or tokens than the limit."""
 
     status = 413
+
+
+class Misdirected(InletError):
+    """Only another server can answer this; the message says which."""
+
+    status = 421
 
 
 class TooMany(InletError):

@@ -29,13 +29,15 @@ class Seen:
     """One endpoint's share of a complete observation, and what the loop itself learned on the way.
 
     `lookup` is the answer about the target's model, once there is one; `refused` maps replica sets to the reason why
-    the platform will not run them; `note` says what a call that will be tried again failed of.
+    the platform will not run them; `note` says what a call that will be tried again failed of; `jumped` by how many
+    seconds the clock was set ahead since the last step, beyond the time that passed.
     """
 
     sets: tuple[SeenReplicaSet, ...] = ()
     lookup: Source | Failure | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
+    jumped: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,14 @@ class Situation:
     def _set_of(self, revision: Revision) -> SeenReplicaSet | None:
         wanted = replica_set_id(self.endpoint, revision)
         return next((s for s in self.seen.sets if s.id == wanted), None)
+
+    @property
+    def hindered(self) -> str | None:
+        """Why the platform cannot even begin to start the target, if that is so."""
+        found = self._set_of(self.endpoint.target)
+        if found is None or found.replicas or found.last_exit is None:
+            return None
+        return found.last_exit.message if found.last_exit.kind is ExitKind.NOT_STARTED else None
 
     def _scheduled(self) -> bool:
         found = self._set_of(self.endpoint.target)
@@ -167,6 +177,7 @@ class Situation:
             )
         found = self._set_of(self.endpoint.target)
         if found is None or not found.replicas:
-            return Failure(Cause.RUNTIME, late + (self.seen.note or "the platform started no replica"))
+            why = self.seen.note or self.hindered or "the platform started no replica"
+            return Failure(Cause.RUNTIME, late + why)
         last = found.replicas[-1]
         return Failure(Cause.RUNTIME, f"{late}last seen: {last.phase} {last.detail}".rstrip())

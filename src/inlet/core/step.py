@@ -65,7 +65,7 @@ class Outcome:
 
 def step(endpoint: Endpoint, seen: Seen, load: Load, now: float, policy: Policy) -> Outcome:
     """Take every fact that has a row, then say what the platform should be told."""
-    at = Situation(_learn(endpoint, seen), seen, load, now, policy)
+    at = Situation(_follow(_learn(endpoint, seen), seen.jumped, now), seen, load, now, policy)
     facts: list[Fact] = []
     while (fact := at.next_fact()) is not None:
         facts.append(fact)
@@ -85,6 +85,26 @@ def _learn(endpoint: Endpoint, seen: Seen) -> Endpoint:
     if endpoint.target.source is None and isinstance(seen.lookup, Source):
         return replace(endpoint, target=replace(endpoint.target, source=seen.lookup))
     return endpoint
+
+
+def _follow(endpoint: Endpoint, jumped: float, now: float) -> Endpoint:
+    """Move the times from which something is measured along with a clock that was set.
+
+    Set ahead: by `jumped`, so that nothing is overdue or idle by the jump alone. Set back: what would lie in the future
+    is now, so that every wait begins again at most once instead of lasting until the clock has caught up.
+    """
+
+    def moved(at: float) -> float:
+        return min(at + jumped, now)
+
+    return replace(
+        endpoint,
+        since=moved(endpoint.since),
+        starting_since=moved(endpoint.starting_since),
+        ready_since=None if endpoint.ready_since is None else moved(endpoint.ready_since),
+        last_used_at=None if endpoint.last_used_at is None else moved(endpoint.last_used_at),
+        scaled_at=moved(endpoint.scaled_at),
+    )
 
 
 def _take(at: Situation, fact: Fact) -> Endpoint:
@@ -151,7 +171,7 @@ def _remember(at: Situation, wanted: Mapping[str, tuple[Revision, int]]) -> Endp
     used, last = at.endpoint.last_used_at, at.load.last_request_at
     if last is not None and last > (used or 0.0) + LAST_USED_RESOLUTION_S:
         used = last
-    note = at.seen.note if at.endpoint.state in _STARTING else None
+    note = (at.seen.note or at.hindered) if at.endpoint.state in _STARTING else None
     return replace(at.endpoint, ready=ready, last_used_at=used, note=note)
 
 

@@ -5,6 +5,7 @@ Called by `forward.py`. Their answers are for machines and say nothing of endpoi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,18 +61,22 @@ class Local:
         return Page(200, self._metrics(head), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _readiness(self) -> Page:
-        checks = {"route_table": self._table.index is not None, "control": await self._control_answers()}
-        ready = all(checks.values())
-        body = {"status": "ready"} if ready else {"error": "not ready", "checks": checks}
-        return Page(200 if ready else 503, orjson.dumps(body))
+        answers, obstacle = await self._ask_control()
+        checks = {"route_table": self._table.index is not None, "control": answers}
+        if all(checks.values()) and obstacle is None:
+            return Page(200, b'{"status":"ready"}')
+        return Page(503, orjson.dumps({"error": obstacle or "not ready", "checks": checks}))
 
-    async def _control_answers(self) -> bool:
+    async def _ask_control(self) -> tuple[bool, str | None]:
+        """Whether control answers, and what keeps us from serving as far as it knows."""
         try:
-            await ask(self._control, b"GET", b"/healthz", within=CONTROL_TIMEOUT_S)
+            _, body = await ask(self._control, b"GET", b"/healthz", within=CONTROL_TIMEOUT_S)
         except OSError:
-            return False
+            return False, None
         self._table.control_answered.set()
-        return True
+        with contextlib.suppress(ValueError, AttributeError):  # any answer shows that control is there
+            return True, orjson.loads(body).get("obstacle")
+        return True, None
 
     def _metrics(self, head: RequestHead) -> bytes:
         index = self._table.index

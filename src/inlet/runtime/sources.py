@@ -1,27 +1,34 @@
 """Where a model's files come from: a folder as it is, or the Hub into the cache, pinned to a commit.
 
 Called by `loader` in a thread. Downloads resume, are shared between replicas through the cache, and are not asked for
-again once complete: a restart needs no network. Only files that the builder reads are fetched; code never is.
+again once complete: a restart needs no network. Only files that the builder reads are fetched; code never is. While the
+Hub is away, or the disk is full, it says so and tries again, for as long as the process is let live.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import logging
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from inlet.core.errors import Refused, Unavailable
+from inlet.core.errors import InletError, Refused, Unavailable
 
 _WANTED = re.compile(
     r"config\.json|tokenizer\.json|tokenizer_config\.json|modules\.json|sentence_bert_config\.json"
     r"|config_sentence_transformers\.json|[^/]+/config\.json"
 )
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
-_ATTEMPTS = 3
+_LONGEST_PAUSE_S = 30.0  # between two tries
+_TIMEOUT_S = 10.0  # without a byte from the Hub
+_STALLED_S = 10.0  # after so long without data it is said
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
@@ -30,7 +37,7 @@ Progress = Callable[[str], None]
 def fetch(
     location: str, *, commit: str | None, cache: Path | None, token: str | None, progress: Progress
 ) -> Path:
-    """The folder with the model's files. `Refused` when a person must act, `Unavailable` when the Hub is away."""
+    """The folder with the model's files. `Refused` when a person must act; waits while the Hub is away."""
     path = location.removeprefix("file://")
     if path.startswith("/"):
         folder = Path(path)
@@ -55,40 +62,44 @@ class _Download:
         self._progress = progress
 
     def run(self) -> Path:
-        for attempt in range(1, _ATTEMPTS + 1):
+        pause = 1.0
+        while True:
             try:
                 return self._attempt()
             except Unavailable as error:
-                if attempt == _ATTEMPTS:
-                    raise
-                _log.warning("%s; trying again", error)
-                time.sleep(2 ** (attempt - 1))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                _log.warning("%s; trying again in %.0f s", error, pause)
+                self._progress(f"{error}; trying again in {pause:.0f} s")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _attempt(self) -> Path:
         from huggingface_hub import HfApi, hf_hub_download
 
         try:
             info = HfApi(token=self._token).model_info(
-                self._repository, revision=self._commit, files_metadata=True
+                self._repository, revision=self._commit, files_metadata=True, timeout=_TIMEOUT_S
             )
             commit = self._commit or str(info.sha)
+            hashes = {item.rfilename: item.lfs.sha256 for item in info.siblings or () if item.lfs}
             sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
             files = _choose(sizes)
             meter = _Meter({name: sizes[name] for name in files}, self._progress)
-            for name in files:
-                local = hf_hub_download(
-                    self._repository,
-                    name,
-                    revision=commit,
-                    cache_dir=self._cache,
-                    token=self._token,
-                    tqdm_class=meter.bar_for(name),
-                )
-                meter.finish(name)
-                depth = len(Path(name).parts)
-                folder = Path(local).parents[depth - 1]
-        except Refused:
+            with meter.watched():
+                for name in files:
+                    local = Path(
+                        hf_hub_download(
+                            self._repository,
+                            name,
+                            revision=commit,
+                            cache_dir=self._cache,
+                            token=self._token,
+                            tqdm_class=meter.bar_for(name),
+                        )
+                    )
+                    _check(local, name, hashes.get(name))
+                    meter.finish(name)
+                    folder = local.parents[len(Path(name).parts) - 1]
+        except InletError:
             raise
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
             raise _explain(error, self._repository, self._commit, has_token=bool(self._token)) from error
@@ -108,8 +119,20 @@ def _choose(sizes: Mapping[str, int]) -> list[str]:
     return sorted(chosen, key=lambda name: sizes[name])
 
 
+def _check(file: Path, name: str, sha256: str | None) -> None:
+    """`Unavailable`, and the file dropped, if it is not what the Hub has; its size was compared already."""
+    if sha256 is None:
+        return  # a small file, which the Hub keeps no such hash of
+    with file.open("rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() == sha256:
+            return
+    file.resolve().unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
+    raise Unavailable(f"{name} arrived damaged")
+
+
 class _Meter:
-    """Turns the bytes of all files into one percentage, told at most once a second and at the end."""
+    """Turns the bytes of all files into one percentage, told at most once a second, at the end, and when nothing comes."""
 
     def __init__(self, sizes: Mapping[str, int], progress: Progress) -> None:
         self._sizes, self._progress = sizes, progress
@@ -117,6 +140,24 @@ class _Meter:
         self._seen = dict.fromkeys(sizes, 0)
         self._told_at = 0.0
         self._told = -1
+        self._moved_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Until the end of the block, tell when no data comes: the client below waits and tries again in silence."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_STALLED_S / 2):
+                silent = time.monotonic() - self._moved_at
+                if silent >= _STALLED_S:
+                    self._progress(f"downloading {self._percent()} %, no data for {silent:.0f} s")
+
+        threading.Thread(target=watch, name="download watch", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def bar_for(self, name: str) -> type[Any]:
         """A progress bar class for huggingface_hub that draws nothing and reports here."""
@@ -138,6 +179,7 @@ class _Meter:
 
     def reach(self, name: str, position: float) -> None:
         # More than one bar may report on a file (bytes received, bytes rebuilt): the furthest counts.
+        self._moved_at = time.monotonic()
         self._seen[name] = min(max(self._seen[name], int(position)), self._sizes[name])
         self._tell()
 
@@ -146,13 +188,15 @@ class _Meter:
         self._tell()
 
     def _tell(self) -> None:
-        done, now = sum(self._seen.values()), time.monotonic()
-        percent = 100 * done // self._total
+        percent, now = self._percent(), time.monotonic()
         if percent == self._told or (percent < 100 and now - self._told_at < 1):
             return
         self._told, self._told_at = percent, now
         self._progress(f"downloading {percent} %")
         _log.info("downloading: %d %% of %.1f MB", percent, self._total / 1e6)
+
+    def _percent(self) -> int:
+        return 100 * sum(self._seen.values()) // self._total
 
 
 def _explain(error: Exception, repository: str, commit: str | None, *, has_token: bool) -> Exception:
@@ -188,8 +232,10 @@ def _explain(error: Exception, repository: str, commit: str | None, *, has_token
                 field="model",
             )
         return Unavailable(f"the Hub answered {status} for {repository}")
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return Refused(f"no space left for {repository} in the download folder")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(
+            f"the disk is full, and {repository} does not fit: make room in the download folder"
+        )
     return Unavailable(f"the Hub could not be reached for {repository}: {type(error).__name__}")
 
 

@@ -2,12 +2,12 @@
 
 Implemented by `memory` and `sql`; used by `control/` only; held together by `tests/conformance/test_stores.py`.
 A store never opens a transaction that outlives one call, never decides anything, and never sees a secret or a token
-in clear. A database that is away raises `Unavailable`.
+in clear. A database that is away raises `Unavailable`; whether a write that raised it was done is not known then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,21 @@ class Store(Protocol):
     async def list_events(self, endpoint_id: str, *, limit: int) -> Sequence[Event]:
         """Newest first."""
 
+    async def search_events(
+        self,
+        namespace: str,
+        kinds: Collection[str],
+        *,
+        endpoint: str | None,
+        actor: str | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[tuple[int, Event]]:
+        """Events of these kinds in a namespace, each with its position, newest first.
+
+        `endpoint` and `actor` are names; with `before`, only what stands before that position.
+        """
+
     async def add_token(self, token: Token) -> None:
         """`Conflict` if a token with that hash or id exists."""
 
@@ -103,6 +118,12 @@ class Store(Protocol):
 
     async def list_namespaces(self) -> Sequence[str]:
         """All names, in order of creation: the first is everybody's default."""
+
+    async def get_key_check(self) -> str | None:
+        """The known text as the key of this database sealed it; None if no key was ever put to use."""
+
+    async def put_key_check(self, sealed: str, *, seen: str | None) -> bool:
+        """Set it if it is still as it was `seen`; False when somebody else went on (nothing is written then)."""
 
     async def get_lease(self) -> Lease | None:
         """Who leads, as far as was written down; None if nobody ever did."""

@@ -6,13 +6,13 @@ what was handed out never changes under a reader. Needs no lock: no method gives
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from inlet.core.access import Token
 from inlet.core.endpoint import Endpoint, State
 from inlet.core.errors import Conflict, Unavailable
-from inlet.store.base import Event
+from inlet.store.base import Event, Lease, Notice
 
 
 class MemoryStore:
@@ -24,6 +24,9 @@ class MemoryStore:
         self._events: list[Event] = []
         self._tokens: dict[str, Token] = {}
         self._namespaces: list[str] = []
+        self._key_check: str | None = None
+        self._lease: Lease | None = None
+        self._notices: dict[tuple[str, str], Notice] = {}
 
     async def open(self) -> None:
         self._open = True
@@ -82,6 +85,28 @@ class MemoryStore:
         self._check_open()
         return [event for event in reversed(self._events) if event.endpoint_id == endpoint_id][:limit]
 
+    async def search_events(
+        self,
+        namespace: str,
+        kinds: Collection[str],
+        *,
+        endpoint: str | None,
+        actor: str | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[tuple[int, Event]]:
+        self._check_open()
+        found = [
+            (position, event)
+            for position, event in enumerate(self._events, 1)
+            if event.namespace == namespace
+            and event.kind in kinds
+            and endpoint in (None, event.endpoint)
+            and actor in (None, event.actor)
+            and (before is None or position < before)
+        ]
+        return found[::-1][:limit]
+
     async def add_token(self, token: Token) -> None:
         self._check_open()
         if token.id in self._tokens or await self.find_token(token.hash) is not None:
@@ -112,6 +137,41 @@ class MemoryStore:
     async def list_namespaces(self) -> Sequence[str]:
         self._check_open()
         return list(self._namespaces)
+
+    async def get_key_check(self) -> str | None:
+        self._check_open()
+        return self._key_check
+
+    async def put_key_check(self, sealed: str, *, seen: str | None) -> bool:
+        self._check_open()
+        if self._key_check != seen:
+            return False
+        self._key_check = sealed
+        return True
+
+    async def get_lease(self) -> Lease | None:
+        self._check_open()
+        return self._lease
+
+    async def put_lease(self, holder: str, url: str, *, seen: Lease | None) -> Lease | None:
+        self._check_open()
+        if self._lease != seen:
+            return None
+        self._lease = Lease(holder, url, 1 if seen is None else seen.beat + 1)
+        return self._lease
+
+    async def put_notice(self, control: str, kind: str, body: str) -> None:
+        self._check_open()
+        last = self._notices.get((control, kind))
+        self._notices[control, kind] = Notice(control, kind, body, 1 if last is None else last.beat + 1)
+
+    async def list_notices(self, kind: str) -> Sequence[Notice]:
+        self._check_open()
+        return [notice for _, notice in sorted(self._notices.items()) if notice.kind == kind]
+
+    async def drop_notices(self, control: str) -> None:
+        self._check_open()
+        self._notices = {key: notice for key, notice in self._notices.items() if notice.control != control}
 
     def _taken(self, endpoint: Endpoint) -> bool:
         return endpoint.visible and any(

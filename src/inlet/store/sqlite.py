@@ -14,29 +14,96 @@ was answered survives `kill -9` and a power cut, and several processes may have 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from inlet.core.errors import Invalid
+from inlet.core.errors import Invalid, Refused, Unavailable
+from inlet.store.database import WRITES
 from inlet.store.schema import upgrade
 
-WRITES = "inlet_writes"
-"""Execution option of a connection whose transactions write."""
+_TURN_WITHIN_S = 10.0  # how long a writer queues in this process: behind a few that wait for a lock in vain
+
+
+class SqliteDatabase:
+    """`database.Database` in a file. `busy_timeout`: seconds that a call waits for another process's transaction.
+
+    A file that is moved away is missed at the next call and no other is made in its place; once it is back, or another
+    (a backup, say) lies there, that one is used.
+    """
+
+    def __init__(self, url: URL, *, busy_timeout: float) -> None:
+        """`url` names the file."""
+        self._url = url
+        self._busy_timeout = busy_timeout
+        self._writers = asyncio.Lock()
+        self._engine: AsyncEngine | None = None
+        self._file: tuple[int, int] | None = (
+            None  # device and number of the file that the connections have open
+        )
+
+    async def prepare(self) -> None:
+        # In a thread: creating, waiting for another opener and migrating all block.
+        await asyncio.to_thread(prepare, self._url, busy_timeout=self._busy_timeout)
+
+    def engine(self) -> AsyncEngine:
+        self._engine = engine_for(self._url, busy_timeout=self._busy_timeout)
+        return self._engine
+
+    @asynccontextmanager
+    async def turn(self, *, writes: bool) -> AsyncIterator[None]:
+        await self._find_file()
+        if not writes:
+            yield
+            return
+        # SQLite has one writer. Within this process writers queue here, in order; only other processes are met with
+        # the busy timeout, which is a lottery.
+        async with asyncio.timeout(_TURN_WITHIN_S):
+            await self._writers.acquire()
+        try:
+            yield
+        finally:
+            self._writers.release()
+
+    async def _find_file(self) -> None:
+        """`Unavailable` without the file; connections to one that was replaced are let go."""
+        before, self._file = self._file, self._file_now()
+        if before not in (None, self._file) and self._engine is not None:
+            await self._engine.dispose()
+
+    def _file_now(self) -> tuple[int, int]:
+        try:
+            found = Path(str(self._url.database)).stat()
+        except OSError as error:
+            raise Unavailable(f"the database's file is away ({error.strerror}): put it back") from None
+        return found.st_dev, found.st_ino
+
+    def insert(self, table: Table) -> Insert:
+        return insert(table)
+
+    def reason(self, error: DBAPIError) -> str:
+        # SQLite's own words name no value and no address: "database is locked", "disk I/O error", ...
+        return str(error.orig) if isinstance(error.orig, sqlite3.Error) else type(error.orig).__name__
 
 
 def engine_for(url: URL, *, busy_timeout: float) -> AsyncEngine:
     """An engine on the file that `url` names; connects to nothing yet. `busy_timeout` in seconds."""
     engine = create_async_engine(
-        _checked(url).set(drivername="sqlite+aiosqlite"),
+        _existing(_checked(url)).set(drivername="sqlite+aiosqlite"),
         connect_args={"isolation_level": None, "timeout": busy_timeout},
+        pool_timeout=busy_timeout,
         hide_parameters=True,  # statements' values are people's data and belong into no error and no log
     )
     _attend(engine.sync_engine)
@@ -59,12 +126,25 @@ def prepare(url: URL, *, busy_timeout: float) -> None:
     """Make the file if need be, and bring its schema up to date. Blocks, also while another process does the same."""
     engine = blocking_engine_for(url, busy_timeout=busy_timeout)
     path = Path(str(engine.url.database))
-    with _only_opener(path):
+    with _only_opener(path) as lock:
+        if os.fstat(lock).st_size and not path.exists():
+            raise Refused(
+                f"the database {path.name} is gone, though it was in use before: put it back, or remove "
+                f"{path.name}.lock beside it to begin with an empty one"
+            )
         _make(path)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
             upgrade(connection)
+        if not os.fstat(lock).st_size:
+            os.write(lock, b"in use\n")
+
+
+def _existing(url: URL) -> URL:
+    """The same, but never made when it is missing: an empty database in place of a lost one would say that all is gone."""
+    file = "file:" + quote(str(url.database))
+    return url.set(database=file).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def _checked(url: URL) -> URL:
@@ -90,8 +170,9 @@ def _attend(engine: Engine) -> None:
 
 
 @contextmanager
-def _only_opener(path: Path) -> Iterator[None]:
-    """Hold off other openers; the lock is the kernel's and ends with the process.
+def _only_opener(path: Path) -> Iterator[int]:
+    """Hold off other openers; the lock is the kernel's and ends with the process. Its file is empty until the database
+    was in use for the first time.
 
     Needed because switching a fresh file to WAL fails at once, whatever the busy timeout, while another process does so.
     """
@@ -99,7 +180,7 @@ def _only_opener(path: Path) -> Iterator[None]:
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
     finally:
         os.close(lock)
 

@@ -87,3 +87,30 @@ EVENTS = Table(
     sqlite_autoincrement=True,
 )
 Index("events_of_endpoint", EVENTS.c.endpoint_id, EVENTS.c.position)
+
+# One row. A name and not a bare row, so that its key can be what an insert of a second one violates.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+)
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("control", String(64), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+)
+
+# One row, for the same reason.
+KEY_CHECKS = Table(
+    "key_checks",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("sealed", Text, nullable=False),
+)

@@ -1,7 +1,7 @@
 """The one call of the Hub's own API that clients make to us: who a token belongs to.
 
-Called by `control/accounts.py`. Inlet has no user accounts: a token stands for a person whose own namespace is the
-first that its grants name.
+Called by `control/accounts.py`, and by `control/v1.py` for the namespace. Inlet has no user accounts: a token stands for a
+person whose own namespace is the first that its grants name.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ def visible_namespaces(token: Token, namespaces: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(granted) if name in namespaces]
 
 
+def own_namespace(token: Token, namespaces: Sequence[str]) -> str:
+    """The namespace of a token's person: where calls go that name none."""
+    return (visible_namespaces(token, namespaces) or namespaces)[0]
+
+
 def render_whoami(token: Token, namespaces: Sequence[str], *, id_: str) -> dict[str, Any]:
     """The answer of whoami; `id_` is the public id of the token's person."""
-    seen = visible_namespaces(token, namespaces) or list(namespaces[:1])
-    name, others = seen[0], seen[1:]
+    name = own_namespace(token, namespaces)
+    others = [other for other in visible_namespaces(token, namespaces) if other != name]
     role = _role(token)
     access: dict[str, Any] = {
         "displayName": token.name,

@@ -30,7 +30,7 @@ from inlet.backends.local.supervisor import Supervisor
 from inlet.backends.local.usage import CpuMeter
 from inlet.core.catalogue import CATALOGUE, Availability, Instance
 from inlet.core.errors import BackendUnavailable, Refused
-from inlet.core.seen import SeenReplicaSet
+from inlet.core.seen import SeenReplicaSet, gigabytes
 
 _LOG_BYTES = 5_000_000
 _BEYOND_GRACE_S = 5.0
@@ -201,7 +201,7 @@ class LocalBackend:
         if self._strict and not fits(instance, self._machine):
             raise Refused(
                 f"{instance.type} {instance.size} is larger than this machine "
-                f"({self._machine.vcpus:g} vCPU, {self._machine.memory / 2**30:.1f} GB): choose a smaller one, or unset "
+                f"({self._machine.vcpus:g} vCPU, {gigabytes(self._machine.memory)}): choose a smaller one, or unset "
                 "INLET_STRICT_INSTANCES to get what there is",
                 field="compute.instanceSize",
             )
@@ -210,6 +210,7 @@ class LocalBackend:
         for supervisor in self._supervisors.values():
             if replica_id in supervisor.replicas:
                 if "LOG" in fields:
+                    supervisor.replicas[replica_id].loses_log(fields.get("LOST", ""))
                     self._logs.news(supervisor.endpoint_id)
                 else:
                     supervisor.replicas[replica_id].hear(fields)

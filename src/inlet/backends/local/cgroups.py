@@ -1,23 +1,30 @@
-"""Control groups, version 1 and 2: finding them, and one group per replica with a memory and a CPU limit.
+"""Control groups, version 1 and 2: finding them, and one group per replica with limits on memory, CPU and processes.
 
 Used by `limits.py`, which tries what works. Our groups lie in one subtree of the group that we run in ourselves (or of
 the nearest ancestor that lets us), so that whatever limits us also limits them. Groups are plain folders of a special
-file system; a group can be removed once no process is in it.
+file system; a group can be removed once no process is in it. Must never touch a group that is not ours, with one
+exception that `Version2` explains.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+MOST_PROCESSES = (
+    4096  # and threads, of one replica: far more than any model needs, and too few to fill a machine
+)
+WANTED = ("memory", "cpu", "pids")
 _PERIOD_US = 100_000
 _REMOVAL_ROUNDS = 100
 _REMOVAL_PAUSE_S = 0.05
+_MOVING_ROUNDS = 20
 _V1_UNLIMITED = 2**60  # version 1 says "no limit" with a number near 2**63
 
 
@@ -39,20 +46,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """One replica's groups. `events` holds the `oom_kill` counter."""
+    """One replica's groups. `events` holds the `oom_kill` counter; None where memory is not limited."""
 
     folders: tuple[Path, ...]
-    events: Path
+    events: Path | None
 
 
 def places() -> dict[str, Place]:
     """By controller of version 1 ("memory", "cpu", …), and "" for the unified hierarchy of version 2."""
     own: dict[str, str] = {}
-    for line in _lines("/proc/self/cgroup"):
+    for line in _lines(Path("/proc/self/cgroup")):
         _, controllers, path = line.split(":", 2)
         own.update(dict.fromkeys(controllers.split(","), path))
     found: dict[str, Place] = {}
-    for line in _lines("/proc/self/mountinfo"):
+    for line in _lines(Path("/proc/self/mountinfo")):
         left, _, right = line.partition(" - ")
         root, mount = left.split()[3:5]
         kind, _, options = right.split()[:3]
@@ -70,58 +77,85 @@ def _place(mount: Path, root: str, path: str) -> Place:
 
 
 class Version2:
-    """One group with both limits."""
+    """One group with all limits.
+
+    Only a group without processes of its own can hand controllers down. A service with `Delegate=` and a container are
+    given a whole subtree, but start at its top; there we move what runs at the top (ourselves, that is) into a group
+    beside our subtree, as systemd's rules for delegated groups ask of us. Nothing is moved anywhere else.
+    """
 
     name = "cgroup v2"
 
-    def __init__(self, subtree: Path) -> None:
-        self.subtrees = (subtree,)
+    def __init__(self, parent: Path, name: str, *, move: bool) -> None:
+        self.controllers = frozenset(WANTED) & set(_words(parent / "cgroup.controllers"))
+        self._subtree = parent / name
+        self._shelter = parent / f"{name}-main" if move else None
+        self.subtrees = (self._subtree,)
 
     @classmethod
     def candidates(cls, name: str) -> Iterator[Version2]:
         """Subtrees `name` of our own group and its ancestors, nearest first; which one works is left to the trial."""
         place = places().get("")
-        for parent in place.upwards() if place is not None else ():
-            if {"cpu", "memory"} <= set(_words(parent / "cgroup.controllers")):
-                yield cls(parent / name)
+        if place is None:
+            return
+        if _delegated(place):
+            yield cls(place.own, name, move=True)
+        for parent in place.upwards():
+            yield cls(parent, name, move=False)
 
     def open(self) -> None:
-        """Make the subtree and hand both controllers down to it; OSError if that is not allowed here."""
-        subtree = self.subtrees[0]
-        subtree.mkdir(exist_ok=True)
-        for folder in (subtree.parent, subtree):
-            if not {"cpu", "memory"} <= set(_words(folder / "cgroup.subtree_control")):
-                _write(folder / "cgroup.subtree_control", "+cpu +memory")
+        """Make the subtree and hand the controllers down to it, where that is not so yet; OSError if we may not."""
+        parent = self._subtree.parent
+        if self._shelter is not None and not self._hands_down(parent):
+            _move(parent, self._shelter)
+        self._hand_down(parent)
+        self._subtree.mkdir(exist_ok=True)
+        self._hand_down(self._subtree)
+
+    def _hands_down(self, group: Path) -> bool:
+        return self.controllers <= set(_words(group / "cgroup.subtree_control"))
+
+    def _hand_down(self, group: Path) -> None:
+        if self._hands_down(group):
+            return
+        # The kernel would refuse most controllers, but for `cpu` and `pids` alone it would make the group a "threaded"
+        # one, in which ours could hold no process. The root may hold processes.
+        if _words(group / "cgroup.procs") and not _is_root(group):
+            raise OSError(errno.EBUSY, "processes run in this group itself", str(group))
+        _write(group / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(self.controllers)))
 
     def create(self, replica_id: str, vcpus: float, memory: int) -> Groups:
         """The group of one replica; `memory` in bytes. OSError if it cannot be made."""
-        group = self.subtrees[0] / replica_id
+        self.open()
+        group = self._subtree / replica_id
         group.mkdir(exist_ok=True)
-        _write(group / "memory.max", str(memory))
-        if (group / "memory.swap.max").exists():
-            _write(group / "memory.swap.max", "0")
-        _write(group / "cpu.max", f"{int(vcpus * _PERIOD_US)} {_PERIOD_US}")
-        return Groups((group,), group / "memory.events")
+        if "memory" in self.controllers:
+            _write(group / "memory.max", str(memory))
+            _write_if_there(group / "memory.swap.max", "0")
+            _write_if_there(group / "memory.oom.group", "1")  # a replica that lost a part of itself is none
+        if "cpu" in self.controllers:
+            _write(group / "cpu.max", f"{int(vcpus * _PERIOD_US)} {_PERIOD_US}")
+        if "pids" in self.controllers:
+            _write(group / "pids.max", str(MOST_PROCESSES))
+        return Groups((group,), group / "memory.events" if "memory" in self.controllers else None)
 
 
 class Version1:
-    """One group per controller; where both controllers share a hierarchy the two are one folder."""
+    """One group per controller; where controllers share a hierarchy their groups are one folder."""
 
     name = "cgroup v1"
 
-    def __init__(self, memory: Path, cpu: Path) -> None:
-        self._memory = memory
-        self._cpu = cpu
-        self.subtrees = tuple(dict.fromkeys((memory, cpu)))
+    def __init__(self, parents: Mapping[str, Path], name: str) -> None:
+        self.controllers = frozenset(parents)
+        self._subtree = {controller: parent / name for controller, parent in parents.items()}
+        self.subtrees = tuple(dict.fromkeys(self._subtree.values()))
 
     @classmethod
     def candidates(cls, name: str) -> Iterator[Version1]:
         """Subtrees `name` of our own groups, then of the hierarchies' roots."""
-        found = places()
-        if "memory" in found and "cpu" in found:
-            memory, cpu = found["memory"], found["cpu"]
-            yield cls(memory.own / name, cpu.own / name)
-            yield cls(memory.mount / name, cpu.mount / name)
+        found = {controller: place for controller, place in places().items() if controller in WANTED}
+        yield cls({controller: place.own for controller, place in found.items()}, name)
+        yield cls({controller: place.mount for controller, place in found.items()}, name)
 
     def open(self) -> None:
         """Make the subtrees; OSError if that is not allowed here."""
@@ -130,33 +164,69 @@ class Version1:
 
     def create(self, replica_id: str, vcpus: float, memory: int) -> Groups:
         """The groups of one replica; `memory` in bytes. OSError if they cannot be made."""
-        memory_group, cpu_group = self._memory / replica_id, self._cpu / replica_id
-        for group in (memory_group, cpu_group):
+        self.open()
+        groups = {controller: subtree / replica_id for controller, subtree in self._subtree.items()}
+        for group in groups.values():
             group.mkdir(exist_ok=True)
-        _write(memory_group / "memory.limit_in_bytes", str(memory))
-        if (memory_group / "memory.memsw.limit_in_bytes").exists():
-            _write(memory_group / "memory.memsw.limit_in_bytes", str(memory))
-        _write(cpu_group / "cpu.cfs_period_us", str(_PERIOD_US))
-        _write(cpu_group / "cpu.cfs_quota_us", str(int(vcpus * _PERIOD_US)))
-        return Groups(tuple(dict.fromkeys((memory_group, cpu_group))), memory_group / "memory.oom_control")
+        if "memory" in groups:
+            _write(groups["memory"] / "memory.limit_in_bytes", str(memory))
+            _write_if_there(groups["memory"] / "memory.memsw.limit_in_bytes", str(memory))
+        if "cpu" in groups:
+            _write(groups["cpu"] / "cpu.cfs_period_us", str(_PERIOD_US))
+            _write(groups["cpu"] / "cpu.cfs_quota_us", str(int(vcpus * _PERIOD_US)))
+        if "pids" in groups:
+            _write(groups["pids"] / "pids.max", str(MOST_PROCESSES))
+        events = groups["memory"] / "memory.oom_control" if "memory" in groups else None
+        return Groups(tuple(dict.fromkeys(groups.values())), events)
+
+
+def _delegated(place: Place) -> bool:
+    """Whether all of our own group is for us to arrange: a container's, or one that systemd marked so."""
+    if not os.access(place.own / "cgroup.subtree_control", os.W_OK):
+        return False
+    if place.own == place.mount:
+        return not _is_root(place.own)
+    for mark in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(place.own, mark) == b"1":
+                return True
+    return False
+
+
+def _is_root(group: Path) -> bool:
+    """Whether this is the machine's root group of version 2; the root of a container looks like any other group."""
+    return not (group / "cgroup.type").exists()
+
+
+def _move(group: Path, shelter: Path) -> None:
+    """Move every process from one group into the other; OSError if some stay, or go on appearing."""
+    shelter.mkdir(exist_ok=True)
+    for _ in range(_MOVING_ROUNDS):
+        members = _words(group / "cgroup.procs")
+        if not members:
+            return
+        for pid in members:
+            try:
+                _write(shelter / "cgroup.procs", pid)
+            except ProcessLookupError:
+                continue
+    raise OSError(errno.EBUSY, "processes stay in this group", str(group))
 
 
 def remove(group: Path) -> bool:
-    """Kill what is left in the group and remove it; False while something in it has not ended yet."""
-    try:
-        members = [int(line) for line in _lines(group / "cgroup.procs")]
-    except FileNotFoundError:
-        return True
-    for pid in members:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    try:
-        group.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+    """Kill what is left in the group and below it, and remove it; False while something in it has not ended yet."""
+    folders = [Path(folder) for folder, _, _ in os.walk(group, topdown=False)]
+    if not _write_if_there(group / "cgroup.kill", "1"):
+        # Version 1 cannot kill a whole group: first nothing new can be born in it, then each is killed.
+        _write_if_there(group / "pids.max", "0")
+        for folder in folders:
+            for pid in _words(folder / "cgroup.procs"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(pid), signal.SIGKILL)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    return not group.exists()
 
 
 async def remove_all(groups: Iterable[Path]) -> None:
@@ -202,8 +272,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _lines(path: str | Path) -> list[str]:
-    return Path(path).read_text().splitlines()
+def _lines(path: Path) -> list[str]:
+    return _text(path).splitlines()
 
 
 def _words(path: Path) -> list[str]:
@@ -215,5 +285,15 @@ def _write(path: Path, value: str) -> None:
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(fd)
+
+
+def _write_if_there(path: Path, value: str) -> bool:
+    """For what a kernel may lack, and a group that may be gone; False if it could not be written."""
+    with contextlib.suppress(OSError):
+        _write(path, value)
+        return True
+    return False

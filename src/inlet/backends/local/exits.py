@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from inlet.backends.local.records import Ending, ReplicaRecord
-from inlet.core.seen import Exit, ExitKind
+from inlet.core.seen import Exit, ExitKind, gigabytes
 from inlet.process import EX_CONFIG
 
 _LONGEST_MESSAGE = 2000
@@ -25,10 +25,9 @@ def describe(record: ReplicaRecord, ending: Ending | None, keeper_error: str = "
             ending.code,
         )
     if ending.out_of_memory or (not record.enforced and ending.code != 0 and _allocation_failed(ending)):
-        size = record.memory / 2**30
         return Exit(
             ExitKind.OUT_OF_MEMORY,
-            f"Memory limit exceeded ({size:.1f} GB): choose a larger instance",
+            f"Out of memory: more than the limit of {gigabytes(record.memory)}; choose a larger instance",
             ending.code,
         )
     if ending.code == EX_CONFIG:

@@ -9,11 +9,12 @@ In the replica's folder it writes `keeper.json` (who it is, before the replica e
 ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
 """
 # pathlib takes longer to import than all the rest here.
-# ruff: noqa: PTH105, PTH118, PTH123, PTH208
+# ruff: noqa: PTH105, PTH106, PTH110, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -26,20 +27,23 @@ import time
 LINE_BYTES = 8192
 LAST_LINES = 20
 TERMINATION_BYTES = 4096
+NOT_STARTED = 75  # exit status of a keeper whose replica never began: EX_TEMPFAIL of sysexits.h
+RESERVED_BYTES = 32_768  # on the disk, for how the replica ended: it may be full by then
 POKE_EVERY_S = 0.1  # at most one datagram about new output in this time
-WATCH_EVERY_S = 0.25  # how often memory is looked at where no cgroup limits it: there is no event for it
+# Between looks at memory that no group limits (no event tells of it), by how soon the limit could be reached.
+WATCH_SHORTEST_S, WATCH_LONGEST_S = 0.05, 2.0
+FILL_RATE = 2 * 2**30  # bytes a second, by one CPU
 LEFTOVERS_S = 5.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _STREAMS = ("stdout", "stderr")
 
 
 class Plan:
     """All that a keeper needs. `enter` are files that take a process id (cgroup.procs); sizes in bytes.
 
-    `data_limit` becomes RLIMIT_DATA; `watched_memory` is the resident size of the whole process tree above which the
-    keeper kills it; `events` a cgroup file with an `oom_kill` counter.
+    `data_limit` becomes RLIMIT_DATA; `watched_memory` is what the whole process tree may hold before the keeper kills
+    it; `events` a cgroup file with an `oom_kill` counter.
     """
 
     def __init__(
@@ -57,9 +61,9 @@ class Plan:
 
 
 class Process:
-    """One line of the process table: CPU time in clock ticks (waited-for children included), resident bytes."""
+    """One line of the process table: CPU time in clock ticks (waited-for children included)."""
 
-    __slots__ = ("parent", "resident", "start", "state", "ticks")
+    __slots__ = ("parent", "start", "state", "ticks")
 
     def __init__(self, stat: bytes) -> None:
         # The command's name, in parentheses, may itself hold spaces and parentheses.
@@ -68,7 +72,6 @@ class Process:
         self.parent = int(fields[1])
         self.ticks = sum(int(field) for field in fields[11:15])
         self.start = int(fields[19])
-        self.resident = int(fields[21]) * _PAGE
 
 
 def process(pid: int) -> Process | None:
@@ -101,6 +104,45 @@ def descendants(root: int, table: dict[int, Process]) -> set[int]:
     return found
 
 
+def family(root: int) -> set[int]:
+    """The same as `descendants` at a tenth of its cost, but it may miss one while another ends: never kill by it."""
+    found: set[int] = set()
+    waiting = [root]
+    if not os.path.exists(f"/proc/{root}/task/{root}/children"):  # a kernel without these files
+        return descendants(root, processes())
+    while waiting:
+        folder = f"/proc/{waiting.pop()}/task"
+        try:
+            for thread in os.listdir(folder):
+                with open(f"{folder}/{thread}/children", "rb") as file:
+                    children = {int(pid) for pid in file.read().split()}
+                waiting += children - found
+                found |= children
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def held(pids: set[int], limit: int) -> int:
+    """Bytes of memory that these processes hold and that cannot be dropped: files that are mapped can.
+
+    What several of them share counts once, but that is costly to find out: only done when the sum is over the limit.
+    """
+    total = sum(_sizes(pid, "status", (b"RssAnon:", b"RssShmem:", b"VmSwap:")) for pid in pids)
+    if total <= limit:
+        return total
+    return sum(_sizes(pid, "smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")) for pid in pids)
+
+
+def _sizes(pid: int, file: str, names: tuple[bytes, ...]) -> int:
+    """The sum of these lines of one of a process's files, in bytes; 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/{file}", "rb") as lines:
+            return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
+    except OSError:
+        return 0
+
+
 def identity(pid: int) -> str | None:
     """A name that no other process ever has: boot, process id and start time; None if it does not run (any more)."""
     entry = process(pid)
@@ -117,11 +159,29 @@ def write_whole(path: str, document: object) -> None:
     os.replace(f"{path}.new", path)
 
 
+def reserve(path: str) -> None:
+    """Take room on the disk for `write_reserved`."""
+    with open(f"{path}.reserved", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+
+
+def write_reserved(path: str, document: object) -> None:
+    """As `write_whole`, in the room that was reserved; OSError if it does not suffice."""
+    data = json.dumps(document).encode()
+    if len(data) > RESERVED_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with open(f"{path}.reserved", "r+b", buffering=0) as file:
+        file.write(data)
+        file.truncate(len(data))
+    os.replace(f"{path}.reserved", path)
+
+
 class Output:
     """The replica's two streams as one file of lines `SECONDS STREAM TEXT`, with one older file beside it.
 
     A line is at most LINE_BYTES long; a longer one becomes several. Of a line that was rewritten with carriage returns
-    (progress bars) the last state is kept. A disk that is full loses lines and never blocks the replica.
+    (progress bars) the last state is kept. A disk that is full loses lines and never blocks the replica; once there is
+    room again, a line in their place says how many were lost, and why. `losing` is the reason as long as it lasts.
     """
 
     def __init__(self, path: str, limit: int) -> None:
@@ -130,6 +190,8 @@ class Output:
         self._fd = -1
         self._size = 0
         self._partial = dict.fromkeys(_STREAMS, b"")
+        self._lost = 0
+        self.losing = ""
         self.last: list[str] = []
 
     def feed(self, stream: str, data: bytes) -> None:
@@ -153,20 +215,34 @@ class Output:
         for start in range(0, max(len(text), 1), LINE_BYTES):
             piece = text[start : start + LINE_BYTES]
             self.last = [*self.last[1 - LAST_LINES :], piece.decode(errors="replace")]
-            self._write(b"%.6f %s %s\n" % (time.time(), stream.encode(), piece))
+            self._keep(b"%.6f %s %s\n" % (time.time(), stream.encode(), piece))
+
+    def _keep(self, line: bytes) -> None:
+        if self._lost:
+            words = f"Inlet: lines that were lost here: {self._lost} ({self.losing})"
+            line = b"%.6f stderr %s\n" % (time.time(), words.encode()) + line
+        try:
+            self._write(line)
+            self._lost, self.losing = 0, ""
+        except OSError as error:
+            # No space, or the endpoint's logs were dropped: the line is lost, the replica goes on.
+            self._lost += 1
+            self.losing = error.strerror or type(error).__name__
 
     def _write(self, line: bytes) -> None:
-        try:
-            if self._fd >= 0 and self._size + len(line) > self._limit:
-                os.close(self._fd)
-                self._fd = -1
-                os.replace(self._path, f"{self._path}.1")
-            if self._fd < 0:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                self._size = os.fstat(self._fd).st_size
-            self._size += os.write(self._fd, line)
-        except OSError:
-            return  # no space, or the endpoint's logs were dropped: the line is lost, the replica goes on
+        """The whole line, or OSError and nothing of it."""
+        if self._fd >= 0 and self._size + len(line) > self._limit:
+            os.close(self._fd)
+            self._fd = -1
+            os.replace(self._path, f"{self._path}.1")
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._size = os.fstat(self._fd).st_size
+        written = os.write(self._fd, line)
+        if written < len(line):
+            os.ftruncate(self._fd, self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
 
 
 class Keeper:
@@ -180,14 +256,16 @@ class Keeper:
         self._poll = select.poll()
         self._pipes: dict[int, str] = {}
         self._child = 0
+        self._wake = -1  # readable after a signal
         self._status: int | None = None
         self._terminations = self._handled = 0  # SIGTERMs
         self._kill_at: float | None = None
         self._overrun = self._too_big = self._news = False
+        self._alarm = -1  # readable when a group of version 1 is out of memory
         self._watch_at = self._poked_at = 0.0
 
-    def run(self) -> None:
-        """Start the replica, serve it until its end, write down how it ended."""
+    def start(self) -> None:
+        """Start the replica; OSError if this machine does not let us."""
         # Processes that the replica leaves behind become ours, so that they can be ended.
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -197,19 +275,49 @@ class Keeper:
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
         self._poll.register(wake, select.POLLIN)
+        self._listen()
+        self._wake = wake
         self._launch()
+
+    def run(self) -> None:
+        """Serve the replica until its end, write down how it ended."""
         while self._status is None:
-            self._round(wake)
-        self._end_leftovers(wake)
+            self._round(self._wake)
+        self._end_leftovers(self._wake)
         deadline = time.monotonic() + 1.0
         while self._pipes and time.monotonic() < deadline:
-            self._round(wake)
+            self._round(self._wake)
         self._output.finish()
         self._write_exit(self._status)
+        self._leave_groups()
         self._poke()
 
     def _on_term(self, *_: object) -> None:
         self._terminations += 1
+
+    def _listen(self) -> None:
+        """Ask for an event when the group is out of memory: version 1 kills one process, and the rest must go with it.
+
+        Version 2 is told to kill the whole group (`cgroups.py`) and has no such file.
+        """
+        if self._plan.events is None:
+            return
+        group = os.path.dirname(self._plan.events)
+        try:
+            control = os.open(os.path.join(group, "cgroup.event_control"), os.O_WRONLY)
+        except OSError:
+            return
+        alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        watched = os.open(self._plan.events, os.O_RDONLY)
+        try:
+            os.write(control, f"{alarm} {watched}".encode())
+        except OSError:
+            os.close(alarm)  # kernels may be built without these events: the counter still names the reason
+        else:
+            self._alarm = alarm
+            self._poll.register(alarm, select.POLLIN)
+        os.close(watched)
+        os.close(control)
 
     def _launch(self) -> None:
         keeper = os.getpid()
@@ -261,6 +369,9 @@ class Keeper:
         for fd, _ in self._poll.poll(self._timeout() * 1000):
             if fd == wake:
                 os.read(wake, 4096)
+            elif fd == self._alarm:
+                os.eventfd_read(fd)
+                self._end_too_big()
             else:
                 self._read(fd)
         self._drain()
@@ -313,11 +424,17 @@ class Keeper:
         limit = self._plan.watched_memory
         if limit is None or time.monotonic() < self._watch_at:
             return
-        self._watch_at = time.monotonic() + WATCH_EVERY_S
-        table = processes()
-        if sum(table[pid].resident for pid in descendants(os.getpid(), table)) > limit:
-            self._too_big = True
-            self._kill_all()
+        left = limit - held(family(os.getpid()), limit)
+        if left < 0:
+            self._end_too_big()
+        # A replica that is far from its limit cannot reach it at once, and is left alone for so long.
+        cpus = len(self._plan.cpus) or os.cpu_count() or 1
+        pause = min(WATCH_LONGEST_S, max(WATCH_SHORTEST_S, left / (FILL_RATE * cpus)))
+        self._watch_at = time.monotonic() + pause
+
+    def _end_too_big(self) -> None:
+        self._too_big = True
+        self._kill_all()
 
     def _kill_all(self) -> None:
         for pid in descendants(os.getpid(), processes()):
@@ -345,7 +462,7 @@ class Keeper:
             self._round(wake)
 
     def _out_of_memory(self) -> bool:
-        if self._plan.events is None:
+        if self._too_big or self._plan.events is None:
             return self._too_big
         words = self._text(self._plan.events, 4096).split()
         return "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0
@@ -360,27 +477,38 @@ class Keeper:
 
     def _write_exit(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
-        write_whole(
-            os.path.join(self._plan.folder, "exit.json"),
-            {
-                "at": time.time(),
-                "code": code if code >= 0 else None,
-                "signal": -code if code < 0 else None,
-                "out_of_memory": self._out_of_memory(),
-                "asked": self._handled > 0,
-                "overrun": self._overrun,
-                "termination": self._text("termination.log", TERMINATION_BYTES),
-                "last_lines": self._output.last,
-            },
-        )
+        path = os.path.join(self._plan.folder, "exit.json")
+        document = {
+            "at": time.time(),
+            "code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "out_of_memory": self._out_of_memory(),
+            "asked": self._handled > 0,
+            "overrun": self._overrun,
+            "termination": self._text("termination.log", TERMINATION_BYTES),
+            "last_lines": self._output.last,
+        }
+        try:
+            write_whole(path, document)
+        except OSError:  # the disk is full: how it ended fits into what was reserved, if not all that it said
+            write_reserved(path, {**document, "last_lines": [line[:500] for line in self._output.last[-5:]]})
+
+    def _leave_groups(self) -> None:
+        """Remove the groups if nothing is left in them: there may be no control now, or ever again, that does it."""
+        for path in self._plan.enter:
+            try:
+                os.rmdir(os.path.dirname(path))
+            except OSError:
+                continue
 
     def _poke(self) -> None:
         """Tell control that there is something to read in the log; a hint, so losing one does no harm."""
         self._news = False
         self._poked_at = time.monotonic()
+        lost = f"\nLOST={self._output.losing}" if self._output.losing else ""
         try:
             self._socket.sendto(
-                f"INLET_REPLICA_ID={self._plan.replica_id}\nLOG=1".encode(), self._plan.notify
+                f"INLET_REPLICA_ID={self._plan.replica_id}\nLOG=1{lost}".encode(), self._plan.notify
             )
         except OSError:
             return
@@ -391,11 +519,20 @@ def main() -> None:
     plan = Plan(**json.load(sys.stdin))
     os.setsid()
     os.closerange(3, 65536)  # whatever control had open by mistake must not stay open with us
-    # Fails, and ends this process, if control gave up on this replica before we came to life.
-    write_whole(
-        os.path.join(plan.folder, "keeper.json"), {"pid": os.getpid(), "identity": identity(os.getpid())}
-    )
-    Keeper(plan).run()
+    keeper = Keeper(plan)
+    try:
+        # Fails, and ends this process, if control gave up on this replica before we came to life.
+        write_whole(
+            os.path.join(plan.folder, "keeper.json"), {"pid": os.getpid(), "identity": identity(os.getpid())}
+        )
+        reserve(os.path.join(plan.folder, "exit.json"))
+        keeper.start()
+    except OSError as error:
+        try:
+            os.write(2, f"{error.strerror}\n".encode())
+        finally:  # our standard error is a file on the same disk
+            os._exit(NOT_STARTED)
+    keeper.run()
 
 
 if __name__ == "__main__":

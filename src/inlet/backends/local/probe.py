@@ -1,9 +1,13 @@
-"""One `GET /health` over a replica's socket. Called by `replica.py`; never raises, never waits longer than told."""
+"""One `GET /health` over a replica's socket. Called by `replica.py`; never waits longer than told.
+
+`CannotAsk` when this process could not even ask: nothing is known then, and nothing may be concluded.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import re
 from dataclasses import dataclass
@@ -11,18 +15,28 @@ from dataclasses import dataclass
 # HTTP/1.0: the answer cannot be chunked, and ends with the connection.
 _REQUEST = b"GET /health HTTP/1.0\r\nHost: replica\r\n\r\n"
 _LARGEST_ANSWER = 16_384
+_OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status` 0: nothing answered, or not HTTP. `state` and `error` are what a replica that is not ready says."""
+    """`status` 0: nothing answered, or not HTTP; not `listening`: nobody is there who could.
+
+    `state` and `error` are what a replica that is not ready says.
+    """
 
     status: int
     state: str = ""
     error: str = ""
+    listening: bool = True
+
+
+class CannotAsk(OSError):
+    """Of this process's own making: too many open files, no memory."""
 
 
 SILENT = Health(0)
+ABSENT = Health(0, listening=False)
 
 
 async def probe(socket: str, limit: float) -> Health:
@@ -30,7 +44,11 @@ async def probe(socket: str, limit: float) -> Health:
     try:
         async with asyncio.timeout(limit):
             return await _ask(socket)
-    except (OSError, TimeoutError):
+    except (FileNotFoundError, ConnectionRefusedError):
+        return ABSENT
+    except OSError as error:  # a TimeoutError too
+        if error.errno in _OUR_OWN:
+            raise CannotAsk(error.errno, error.strerror) from error
         return SILENT
 
 

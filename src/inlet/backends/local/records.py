@@ -26,7 +26,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from inlet.core.seen import Exit
+from inlet.core.seen import Exit, Limits
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class SetRecord:
     endpoint_id: str
     revision: int
     n: int
-    limits: str = ""
+    limits: Limits | None = None
     removing: bool = False
     halted: bool = False
     failed_starts: int = 0
@@ -51,7 +51,7 @@ class SetRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRecord:
-    """One replica. `groups` are its cgroup folders; `memory` in bytes; `enforced` whether the kernel holds it to that."""
+    """One replica. `groups` are its cgroup folders; `memory` in bytes; `enforced` whether a group holds it to that."""
 
     id: str
     created_at: float

@@ -17,17 +17,20 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import structlog
+
 from inlet.backends.base import Launch
 from inlet.backends.local import cgroups, keeper
 from inlet.backends.local.command import Placement, environment
 from inlet.backends.local.exits import describe
 from inlet.backends.local.limits import Allotment
-from inlet.backends.local.probe import Health, probe
+from inlet.backends.local.probe import CannotAsk, Health, probe
 from inlet.backends.local.records import ReplicaFolder, ReplicaRecord
 from inlet.backends.local.site import Site
 from inlet.backends.local.strays import kill_processes_of
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica
 
+_log = structlog.get_logger(__name__)
 _STARTING_PHASES = {"downloading": Phase.DOWNLOADING, "pulling": Phase.PULLING}
 
 
@@ -55,8 +58,9 @@ class Replica:
         self._detail = ""
         self._asked = folder.stopping
         self._deadline = math.inf  # of the drain; the keeper's own, when it was adopted
-        self._unresponsive = False
+        self._unresponsive = self._adopted = False
         self._failures = 0
+        self._losing_log = ""
         self._pidfd = -1
         self._poke = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
@@ -106,12 +110,13 @@ class Replica:
             socket=str(site.socket(replica_id)),
             vcpus=allotment.vcpus,
             memory=allotment.memory,
-            enforced=site.rung.enforced,
+            enforced=site.rung.memory.enforced,
             groups=confinement.groups,
         )
         replica = cls(site, folder, record, on_change=on_change, on_end=on_end)
         try:
             folder.create(record)
+            site.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
             log = site.log(endpoint_id, replica_id)
             log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             placement = Placement(
@@ -152,6 +157,7 @@ class Replica:
                 pidfd = os.pidfd_open(known.pid)
                 # In this order: the number cannot be given to another process between the two.
                 if keeper.identity(known.pid) == known.identity:
+                    self._adopted = True
                     self._watch(known.pid, pidfd)
                     if self._asked:
                         self._signal(signal.SIGTERM)
@@ -181,8 +187,10 @@ class Replica:
     async def _probe(self) -> None:
         pause = self._site.timing.first_probe
         while True:
-            health = await probe(self._record.socket, self._site.timing.probe_timeout)
-            self._learn(health)
+            try:
+                self._learn(await probe(self._record.socket, self._site.timing.probe_timeout))
+            except CannotAsk as error:
+                _log.warning("replica not asked", replica=self.id, error=str(error))
             self.probed.set()
             ready = self.phase is Phase.RUNNING
             pause = self._site.timing.probe if ready else min(pause, self._site.timing.probe)
@@ -193,7 +201,7 @@ class Replica:
             pause *= 2
 
     def _learn(self, health: Health) -> None:
-        """What one answer means; silence alone does not take readiness away until it has lasted."""
+        """What one answer means: without a good one it gets no more requests, and after some it is replaced."""
         if self._asked:
             return
         before = (self.phase, self._detail)
@@ -204,19 +212,33 @@ class Replica:
             self.ready_since = self.ready_since or time.monotonic()
         elif health.state == "terminating":
             self.phase = Phase.TERMINATING
-        elif self.ready_since is not None:
+        elif health.status and self.ready_since is None:
+            self._failures = 0
+            self.phase = _STARTING_PHASES.get(health.state, Phase.INITIALIZING)
+        else:
             self._failures += 1
-            if health.status:
+            if self.ready_since is not None:
                 self.phase = Phase.INITIALIZING
-                self._detail = health.error
-            if self._failures >= self._site.timing.failures:
+                self._detail = health.error or "its health check is not answered"
+            if self._failures >= self._patience(health):
                 self._unresponsive = True
                 self.stop(0.0)
                 return
-        elif health.status:
-            self.phase = _STARTING_PHASES.get(health.state, Phase.INITIALIZING)
         if (self.phase, self._detail) != before:
             self._on_change(self)
+
+    def _patience(self, health: Health) -> float:
+        """After how many probes without an answer it is given up."""
+        if self.ready_since is not None or (self._adopted and not health.listening):
+            return self._site.timing.failures
+        # Before it listens for the first time it may read and compile for as long as the startup timeout allows.
+        return self._site.timing.starting_failures if health.listening else math.inf
+
+    def loses_log(self, reason: str) -> None:
+        """Its keeper tells why it cannot write the replica's log at present; empty when it can."""
+        if reason and not self._losing_log:
+            _log.warning("log of a replica not written", replica=self.id, error=reason)
+        self._losing_log = reason
 
     def seen(self) -> SeenReplica:
         return SeenReplica(
@@ -262,14 +284,20 @@ class Replica:
 
     def _ended(self) -> None:
         self.let_go()
+        status = 0
         with contextlib.suppress(ChildProcessError):  # adopted: somebody else's child
-            os.waitpid(self.keeper_pid, os.WNOHANG)
-        self._finish()
+            _, status = os.waitpid(self.keeper_pid, os.WNOHANG)
+        self._finish(begun=os.waitstatus_to_exitcode(status) != keeper.NOT_STARTED)
 
-    def _finish(self) -> None:
+    def _finish(self, *, begun: bool = True) -> None:
         ending = self._folder.ending()
         exit_ = describe(self._record, ending, self._folder.keeper_error())
-        if self._unresponsive:
+        if not begun:
+            words = (
+                self._folder.keeper_error() or "its keeper could not write down who it is (is the disk full?)"
+            )
+            exit_ = Exit(ExitKind.NOT_STARTED, f"The replica could not be started: {words}")
+        elif self._unresponsive:
             exit_ = Exit(ExitKind.UNRESPONSIVE, f"Its health check failed {self._failures} times in a row")
         elif ending is None and self._asked:
             exit_ = Exit(ExitKind.STOPPED, "Killed")

@@ -26,12 +26,18 @@ _SOCKET_NAME = "r-0123456789.sock"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds, but for `failures`: probes in a row without a good answer after which a ready replica is replaced."""
+    """Seconds, but for `…failures`: probes in a row without a good answer after which a ready replica is replaced.
+
+    With these numbers one that hangs gets no new requests after 10 seconds at most, and is replaced after 30.
+    """
 
     first_probe: float = 1.0  # between probes of a replica that is not ready; doubles up to `probe`
     probe: float = 5.0
     probe_timeout: float = 5.0
     failures: int = 3
+    starting_failures: int = (
+        12  # the same of one that is not ready yet: loading may keep it from answering for long
+    )
     settle: float = 60.0  # a replica that was ready for so long has lasted
     longest_backoff: float = 30.0
 

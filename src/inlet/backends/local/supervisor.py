@@ -18,7 +18,7 @@ from dataclasses import replace
 import structlog
 
 from inlet.backends.base import ReplicaSet
-from inlet.backends.local.limits import allot, words
+from inlet.backends.local.limits import allot, limits
 from inlet.backends.local.records import SetRecord
 from inlet.backends.local.replica import Replica
 from inlet.backends.local.site import Site
@@ -44,6 +44,7 @@ class Supervisor:
         self._applied: ReplicaSet | None = None
         self._start_timer: asyncio.TimerHandle | None = None
         self._settle_timers: dict[str, asyncio.TimerHandle] = {}
+        self._hindered = 0  # starts in a row that this machine prevented
         self.replicas: dict[str, Replica] = {}
 
     def adopt(self) -> None:
@@ -85,7 +86,7 @@ class Supervisor:
             n=replica_set.n,
             removing=False,
             halted=before.halted and not different,
-            limits=words(replica_set.instance, self._site.machine, self._site.rung),
+            limits=limits(replica_set.instance, self._site.machine, self._site.rung),
         )
         if before.removing:
             record = replace(record, halted=False, failed_starts=0, next_start_at=0.0, last_exit=None)
@@ -128,6 +129,8 @@ class Supervisor:
     # What happens
 
     def _replica_changed(self, replica: Replica) -> None:
+        if replica.phase is Phase.RUNNING:
+            self._hindered = 0
         if replica.phase is Phase.RUNNING and replica.id not in self._settle_timers:
             self._settle_timers[replica.id] = asyncio.get_running_loop().call_later(
                 self._site.timing.settle, self._settled, replica
@@ -145,7 +148,9 @@ class Supervisor:
         timer = self._settle_timers.pop(replica.id, None)
         if timer is not None:
             timer.cancel()
-        if exit_.kind is not ExitKind.STOPPED:
+        if exit_.kind is ExitKind.NOT_STARTED:
+            self._hindered_by(exit_)
+        elif exit_.kind is not ExitKind.STOPPED:
             lasted = replica.ready_since is not None and (
                 time.monotonic() - replica.ready_since >= self._site.timing.settle
             )
@@ -168,6 +173,14 @@ class Supervisor:
             next_start_at=time.time() + backoff(failed_starts, self._site.timing.longest_backoff),
             halted=self._record.halted or exit_.kind is ExitKind.CONFIGURATION,
         )
+
+    def _hindered_by(self, exit_: Exit) -> float:
+        """A start that the machine prevented: how many seconds until the next, which would fail at once as well."""
+        self._hindered += 1
+        wait = backoff(self._hindered + 1, self._site.timing.longest_backoff)
+        _log.warning("start prevented", replica_set=self.id, error=exit_.message, retry_in=wait)
+        self._change(last_exit=exit_, next_start_at=time.time() + wait)
+        return wait
 
     def _change(self, **values: object) -> None:
         """Change the record in memory and on disk; a disk that is full costs only what a restart would remember."""
@@ -216,14 +229,9 @@ class Supervisor:
                     on_end=self._replica_ended,
                 )
             except OSError as error:
-                self._failed(
-                    Exit(ExitKind.CRASHED, f"The replica could not be started: {error.strerror}"),
-                    # Never at once: what failed here will fail again in the same instant.
-                    max(2, self._record.failed_starts + 1),
-                )
-                self._start_timer = asyncio.get_running_loop().call_later(
-                    backoff(self._record.failed_starts, self._site.timing.longest_backoff), self._balance
-                )
+                words = f"The replica could not be started: {_words(error)}"
+                wait = self._hindered_by(Exit(ExitKind.NOT_STARTED, words))
+                self._start_timer = asyncio.get_running_loop().call_later(wait, self._balance)
                 break
         self._site.changed()
 
@@ -234,6 +242,12 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self._folder.path.rmdir()
         self._on_gone(self)
+
+
+def _words(error: OSError) -> str:
+    """What failed, and at which file."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror}"
 
 
 def _worth(replica: Replica) -> tuple[bool, float]:

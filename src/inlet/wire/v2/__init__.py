@@ -1,7 +1,7 @@
 """The public endpoint API (v2): JSON to core values and back.
 
 `documents` says the shapes, `merge` what an update does to a stored document, `parse` makes a `Spec` of it, `render`
-makes the answer, `provider` the hardware listing, `logs` log lines. Called by `control/`. Pure: no clock, no I/O;
+makes the answer, `provider` the hardware listing, `logs` log lines, `audit` who did what. Called by `control/`. Pure: no clock, no I/O;
 must never let a secret or a password in clear pass into a document or an answer.
 
 An endpoint's *document* is its request as sent: the known fields only, spelled and present as the client had them,

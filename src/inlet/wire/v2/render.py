@@ -13,7 +13,7 @@ from typing import Any
 
 from inlet.core.catalogue import HOURS_PER_MONTH, Instance
 from inlet.core.endpoint import Endpoint, Person, State
-from inlet.core.seen import Phase, SeenReplica
+from inlet.core.seen import Limits, Phase, SeenReplica
 from inlet.wire.v2.documents import HEALTH_ROUTE
 from inlet.wire.v2.parse import DEFAULT_IMAGE
 
@@ -38,7 +38,7 @@ class Sight:
     """What an observation adds to a record: progress in words, and how the instance's limits are kept."""
 
     detail: str = ""
-    limits: str | None = None
+    limits: Limits | None = None
 
 
 def render_endpoint(
@@ -75,7 +75,7 @@ def render_endpoint(
             "servingRevision": None if endpoint.serving is None else endpoint.serving.number,
             "commit": None if source is None else source.commit,
             "task": workload.model.task if source is None else source.task,
-            "limits": None if sight is None else sight.limits,
+            "limits": None if sight is None or sight.limits is None else _limits(sight.limits),
             **_price(endpoint, instance),
         },
     }
@@ -84,6 +84,15 @@ def render_endpoint(
 def health_route(settings: Mapping[str, Any]) -> str:
     """Where an image with these settings answers whether it is ready."""
     return settings.get("healthRoute") or settings.get("health_route") or HEALTH_ROUTE
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    return {
+        "cpu": {"vcpus": limits.vcpus, "hold": limits.cpu_hold.word, "by": limits.cpu_hold.by},
+        "memory": {"bytes": limits.memory, "hold": limits.memory_hold.word, "by": limits.memory_hold.by},
+        "whole": limits.whole,
+        "text": limits.words,
+    }
 
 
 def _status(endpoint: Endpoint, url: str, sight: Sight) -> dict[str, Any]:

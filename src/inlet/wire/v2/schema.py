@@ -54,6 +54,31 @@ class Status(_Shape):
     private: None
 
 
+class CpuLimit(_Shape):
+    """The vCPU that a replica gets, whether it is held to them by force, and by which means."""
+
+    vcpus: float
+    hold: Literal["enforced", "best effort"]
+    by: str
+
+
+class MemoryLimit(_Shape):
+    """The memory that a replica gets, whether it is held to it by force, and by which means."""
+
+    bytes: int
+    hold: Literal["enforced", "best effort"]
+    by: str
+
+
+class Limits(_Shape):
+    """What each replica gets of its instance. `whole` is false when the machine has less; `text` says it all in a line."""
+
+    cpu: CpuLimit
+    memory: MemoryLimit
+    whole: bool
+    text: str
+
+
 class Extra(_Shape):
     """What this server adds to the public API's object; costs in USD."""
 
@@ -62,7 +87,7 @@ class Extra(_Shape):
     serving_revision: int | None
     commit: str | None
     task: str | None
-    limits: str | None
+    limits: Limits | None
     price_per_hour: float | None
     monthly_cost: float | None
     monthly_cost_minimum: float | None
