@@ -40,7 +40,7 @@ e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients
 fuzz: $(VENV)/.installed-dev  ## Search for bytes that the router reads in another way than others, then for API requests that break
 	$(PIP) --editable '.[fuzz]' $(COUNT)
 	$(BIN)/python -m tests.router.fuzz --minutes $(MINUTES)
-	INLET_FUZZ_EXAMPLES=200 $(BIN)/pytest tests/control/test_schemathesis.py
+	INLET_FUZZ_EXAMPLES=50 $(BIN)/pytest tests/control/test_schemathesis.py
 
 soak: $(VENV)/.installed-dev  ## Millions of requests, many of which go wrong: does any process grow? (an hour or two)
 	SOAK_REQUESTS=$(REQUESTS) $(BIN)/pytest -m e2e tests/soak

@@ -155,7 +155,6 @@ async def test_a_clock_that_is_set_puts_nothing_to_sleep_and_keeps_nothing_awake
         assert endpoint is not None
         timeout = endpoint.spec.scaling.idle_timeout
         assert timeout is not None
-        site.traffic()
         site.later += timeout - 2
         await site.set_clock(jump)
         await state(site, State.RUNNING)
@@ -173,11 +172,11 @@ async def test_a_clock_that_is_set_puts_nothing_to_sleep_and_keeps_nothing_awake
 async def test_a_clock_that_is_set_amid_a_pass_is_for_the_next(site: Watched) -> None:
     async with site.running():
         await run_one(site, low=0)
-        site.traffic()
         site.then_set = DAY  # the pass that this wakes reads the clock first
         site.loop.wake()
-        await eventually("the next pass", lambda: site.loop._looked_at == (site.clock(), site.steady()))
+        await eventually("a pass", lambda: not site.then_set)
         site.loop.wake()
+        await eventually("the next pass", lambda: site.loop._looked_at == (site.clock(), site.steady()))
         await state(site, State.RUNNING)
         assert site.upstreams()
 

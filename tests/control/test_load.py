@@ -33,3 +33,14 @@ def test_a_clock_that_is_set_changes_nothing_that_is_measured(jump: float) -> No
     assert after - 4.0 <= (board.load("e", cpu=None, now=after).last_request_at or 0.0) <= after
     steady[0] += SILENT_AFTER_S
     assert board.load("e", cpu=None, now=after + SILENT_AFTER_S).in_flight == 0
+
+
+def test_what_is_pending_at_several_routers_is_added_up() -> None:
+    board = LoadBoard()
+    for second in range(10):
+        for router in ("r1", "r2"):
+            signal = Signal("e", in_flight=8, waiting=2, requests=1, last_request_at=None)
+            board.record(Signals(router, (signal,)), float(second))
+    assert 19.0 <= board.load("e", cpu=None, now=9.0).pending <= 20.0
+    assert {report.router_id for report in board.reports(9.0)} == {"r1", "r2"}
+    assert board.reports(9.0 + SILENT_AFTER_S) == ()

@@ -94,7 +94,7 @@ class Prober:
         except httpx.HTTPError as broken:
             result = type(broken).__name__
         except ValueError:
-            error = None  # not JSON: whoever asks for a typed error will not find one
+            pass  # not JSON: whoever asks for a typed error will not find one
         took = time.monotonic() - due
         self.probes.append(Probe(due, sent, took, result, error if isinstance(error, dict) else {}))
         self._open -= 1

@@ -82,6 +82,12 @@ def replace_a_replica(inlet: Installation, prober: Prober) -> None:
     prober.wait_for(10)
 
 
+def failed_only_by_kills(prober: Prober, kills: int) -> None:
+    """A request that comes in the moment in which a process dies may be lost with it, and is told so."""
+    assert all(p.result == 502 and p.error["state"] == "running" for p in prober.failed), prober.counts
+    assert len(prober.failed) <= kills, prober.counts
+
+
 def lose_the_sockets(inlet: Installation, prober: Prober) -> None:
     """As by a cleaner of temporary files: control comes back with new ones, and so does the replica."""
     before = {p.pid for p in inlet.replicas()}
@@ -113,7 +119,7 @@ def test_the_database_or_the_sockets_are_gone(home: Path, sample_model: Path) ->
         changes_again(inlet)
         prober.wait_for(10)
         lose_the_sockets(inlet, prober)
-    assert prober.failed == []
+    failed_only_by_kills(prober, 3)  # of two replicas, and of one that lost its socket
 
 
 def test_the_disk_is_full(home: Path, sample_model: Path) -> None:
@@ -133,7 +139,7 @@ def test_the_disk_is_full(home: Path, sample_model: Path) -> None:
             changes_again(inlet)
             replace_a_replica(inlet, prober)
             inlet.wait_for_state("probed", "running")
-        assert prober.failed == []
+        failed_only_by_kills(prober, 1)
 
 
 def told_unavailable_when_full(inlet: Installation) -> None:
@@ -186,8 +192,7 @@ def test_the_hub_stalls_and_a_replica_hangs(home: Path, tmp_path: Path, sample_m
         assert inlet.api.post("/default/mini", json=BODY).status_code == 200
     late = [p for p in prober.failed if p.took > REPLACED_WITHIN_S]
     assert late == []
-    assert all(p.result == 502 and p.error["state"] == "running" for p in prober.failed), prober.counts
-    assert len(prober.failed) <= 5, "only what the hung replica had taken before it was found"
+    failed_only_by_kills(prober, 5)  # what the hung replica had taken before it was found
 
 
 def faketime() -> str:

@@ -30,8 +30,7 @@ def steady_clock() -> float:
 class Lead:
     """The lead, as one of several has it or has it not.
 
-    `me` is the same after a restart, so that it finds its lead again; `url` is where its API can be reached.
-
+    `me` is the same after a restart, so that it finds its lead again; `url` is where its API can be reached;
     `before_taking` is awaited before the lease is taken out of another's hand, or nobody's.
     """
 
@@ -68,14 +67,17 @@ class Lead:
 
     async def run(self) -> None:
         """Keep it up. Ends only by cancellation."""
+        reached = True
         while True:
-            began = self._clock()
+            began, before, reached = self._clock(), reached, False
             try:
                 async with asyncio.timeout(CALL_WITHIN_S):
                     await self.beat()
+                reached = True
             except (InletError, TimeoutError) as error:
                 self._look_first = True
-                log.warning("lease_not_reached", error=str(error) or "the database does not answer")
+                if before:
+                    log.warning("lease_not_reached", error=str(error) or "the database does not answer")
             self._say()
             pause = RENEWS_EVERY_S if self.leads and not self._look_first else LOOKS_EVERY_S
             await self._rest(began + pause)

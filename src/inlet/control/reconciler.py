@@ -172,9 +172,8 @@ class Reconciler:
             return
         log.warning("clock_was_set", seconds=round(ahead))
         for memory in self._memory.values():
-            memory.jumped = max(
-                0.0, memory.jumped + ahead
-            )  # set back: the step itself takes no time in the future
+            # Of a clock that was set back the step needs no word: it takes no time in the future.
+            memory.jumped = max(0.0, memory.jumped + ahead)
 
     async def _step_alone(self, endpoint: Endpoint, sets: Sequence[SeenReplicaSet]) -> Outcome | None:
         """`_step`; what goes wrong with one endpoint is left to the next pass, and holds up no other endpoint."""

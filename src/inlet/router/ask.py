@@ -24,7 +24,7 @@ class _Asked:
     done: asyncio.Future[tuple[int, bytes]]
     status: int = 0
     body: bytes = b""
-    untouched: bool = False
+    was_closing: bool = False
 
     def answered(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         self.status = head.status
@@ -35,8 +35,8 @@ class _Asked:
         if done and not self.done.done():
             self.done.set_result((self.status, self.body))
 
-    def lost(self, reason: str, *, untouched: bool) -> None:
-        self.untouched = untouched
+    def lost(self, reason: str, *, untouched: bool, reused: bool) -> None:
+        self.was_closing = untouched and reused
         if not self.done.done():
             self.done.set_exception(NoAnswer(reason))
 
@@ -61,7 +61,7 @@ async def ask(
             try:
                 status, answer = await asked.done
             except NoAnswer:
-                if not asked.untouched:
+                if not asked.was_closing:
                     raise
                 connection = None  # it had been closed while it was idle: a new one will tell
                 continue

@@ -5,8 +5,8 @@ Made by `server.py` for each request; called back by `upstream.py`. On the usual
 is idle) nothing here awaits: bytes arrive, bytes are written. Only a request that must wait, or needs a new connection,
 gets a task (`reach.py`). Must never touch a socket itself.
 
-A request is sent a second time, once, when a reused connection closed before any byte of an answer and its body is
-still here whole.
+A request is sent a second time, once, when the connection closed before any byte of an answer and its body is still
+here whole; to control only if the connection was a reused one, which may have been closing before the request came.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ class Exchange:
         if done:
             self._client.finished(keep_alive=self._keep_alive and self._client.keep_alive)
 
-    def lost(self, reason: str, *, untouched: bool) -> None:
+    def lost(self, reason: str, *, untouched: bool, reused: bool) -> None:
         """The upstream's connection ended before its answer did."""
         peer = self._failed_peer = self._peer
         self._connection = None
@@ -304,10 +304,12 @@ class Exchange:
         if self._ticket is not None:
             self._ticket.returned()
         route = self._route
+        # Inference may be asked for twice; of control only what it cannot have seen.
+        repeatable = untouched and (reused or route is not None)
         if self._status:
             self._end(self._status)
             self._client.cut()
-        elif untouched and self._kept.whole and not self._repeated:
+        elif repeatable and self._kept.whole and not self._repeated:
             self._repeated = True
             self._client.hold_back(False)
             if self._ticket is not None:

@@ -7,7 +7,7 @@ ways is refused whole (`BadAnswer`), and its fields are only ever sent on by `re
 |---|---|
 | 100, 102, 103 and other 1xx | dropped; `Expect` was answered by us. 101 is refused: we never ask for an upgrade |
 | Content-Length with Transfer-Encoding, or repeated, or not digits | refused |
-| Transfer-Encoding other than exactly `chunked` | refused |
+| Transfer-Encoding other than exactly `chunked`, or in HTTP/1.0 | refused |
 | neither | the body ends with the connection |
 | bare LF or CR, folding, control characters, more than 64 KiB or 200 fields | refused |
 | bytes after the end of the answer | dropped, and the connection with them |
@@ -99,8 +99,8 @@ def parse_response(raw: bytes) -> ResponseHead:
                 raise BadAnswer("more than one Content-Length, or one that is not a number")
             length = int(value)
         elif name == b"transfer-encoding":
-            if value.lower() != b"chunked" or chunked:
-                raise BadAnswer("a Transfer-Encoding other than chunked")
+            if value.lower() != b"chunked" or chunked or not modern:
+                raise BadAnswer("a Transfer-Encoding other than chunked, or in HTTP/1.0")
             chunked = True
         elif name == b"connection":
             named |= tokens(value)

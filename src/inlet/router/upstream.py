@@ -31,8 +31,11 @@ class Receiver(Protocol):
 
     def answered(self, head: ResponseHead, body: bytes, *, done: bool) -> None: ...
     def more(self, body: bytes, *, done: bool) -> None: ...
-    def lost(self, reason: str, *, untouched: bool) -> None:
-        """The connection ended before the answer did; `untouched`: a reused one, before any byte of the answer."""
+    def lost(self, reason: str, *, untouched: bool, reused: bool) -> None:
+        """The connection ended before the answer did.
+
+        `untouched`: before any byte of the answer; `reused`: it may have been closing while it was idle.
+        """
 
     def upstream_full(self, full: bool) -> None:
         """Whether the connection takes no more of the request's body for now."""
@@ -180,7 +183,9 @@ class UpstreamConnection(asyncio.Protocol):
                     receiver.more(body, done=done)
         except (BadAnswer, BadFraming) as error:
             self.close()
-            receiver.lost(f"the replica's answer cannot be passed on: {error}", untouched=False)
+            receiver.lost(
+                f"the replica's answer cannot be passed on: {error}", untouched=False, reused=self._used
+            )
 
     def _read_head(self, receiver: Receiver, data: bytes) -> None:
         if self._buffer:
@@ -233,9 +238,10 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(self._decoder, UntilClose) and exc is None:
             receiver.more(b"", done=True)
         else:
-            untouched = self._used and self._decoder is None and not self._buffer
             receiver.lost(
-                "the replica closed the connection before its answer was complete", untouched=untouched
+                "the replica closed the connection before its answer was complete",
+                untouched=self._decoder is None and not self._buffer,
+                reused=self._used,
             )
 
     def pause_writing(self) -> None:
