@@ -73,6 +73,10 @@ class Settings:
     max_pending: int = _setting(1024, "Requests per endpoint in flight and waiting before 429 is answered.")
     head_timeout: float = _setting(15.0, "Seconds a client may take to send a request's head.")
     body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
+    answer_timeout: float = _setting(
+        600.0,
+        "Seconds a replica may take to begin its answer before 504 is answered; 0: as long as it likes.",
+    )
     log_level: str = _setting(
         "info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error")
     )

@@ -137,7 +137,13 @@ def test_list_and_describe(cli: Cli, api: Api) -> None:
     assert headings.split() == ["NAME", "STATE", "REPLICAS", "REPOSITORY", "TASK", "INSTANCE", "URL"]
     assert row.split()[:5] == ["model", "running", "1/1", "org/model", "text-classification"]
     shown = cli("endpoint", "describe", "model").stdout
-    for expected in ("$24.09 per month", "LEVEL=info", "r-1", "best effort: 2 vCPU", f"{api.url}/default/model"):
+    for expected in (
+        "$24.09 per month",
+        "LEVEL=info",
+        "r-1",
+        "best effort: 2 vCPU",
+        f"{api.url}/default/model",
+    ):
         assert expected in shown
 
 

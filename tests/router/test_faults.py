@@ -331,3 +331,52 @@ async def test_nothing_is_left_behind_after_many_odd_ends(tmp_path: Path):
         assert here.load().pending == here.load().in_flight == here.load().waiting == 0
         assert all(peer.outstanding == 0 for peer in here.router.context.balance.all())
         assert sum(here.load().stats.codes.values()) >= 160
+
+
+async def test_a_replica_that_never_answers_is_504_in_the_end_and_its_connection_is_not_used_again():
+    async def behave(asked: Asked, visit: Visit) -> None:
+        body = await visit.body()
+        if body == b"hang":
+            await visit.until_gone()
+        else:
+            await visit.answer(body)
+
+    async with world(answer_timeout=0.3) as here:
+        replica = await here.replica(behave=behave)
+        await here.publish(route(replica.upstream()))
+        async with here.raw() as client:
+            await client.send(request(body=b"hang"))
+            answer = await client.answer()
+            assert (answer.status, answer.json()["state"]) == (504, "running")
+            assert answer.json()["error"] == "the replica did not begin to answer within 0.3 s"
+            await client.send(request(body=b"well"))
+            assert (await client.answer()).body == b"well"
+        assert len(replica.visits) == 2
+        assert here.load().pending == here.load().in_flight == 0
+
+
+async def test_the_wait_for_an_answer_begins_when_the_replica_has_the_whole_request():
+    async with world(answer_timeout=1.5) as here:
+        replica = await here.replica()
+        await here.publish(route(replica.upstream()))
+        async with here.raw() as client:
+            whole = request(body=BIG)
+            for start in range(0, len(whole), len(whole) // 3):
+                await client.send(whole[start : start + len(whole) // 3])
+                await asyncio.sleep(0.8)  # the client takes longer in all than the replica may
+            assert (await client.answer()).body == BIG
+
+
+async def test_heads_that_come_before_an_answer_are_bounded():
+    async def behave(asked: Asked, visit: Visit) -> None:
+        await visit.body()
+        for _ in range(101):
+            await visit.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await visit.answer(b"late")
+
+    async with world() as here:
+        replica = await here.replica(behave=behave)
+        await here.publish(route(replica.upstream()))
+        answer = await here.ask(request(body=b"x"))
+        assert answer.status == 502
+        assert "more than 100 heads" in answer.json()["error"]

@@ -3,7 +3,7 @@
 InletError
 ├── BadMessage      4xx, 505     the client's bytes are not a request that we accept; the connection ends
 └── NotServing      400/429/503  the endpoint's state or load does not allow an answer; `state` says which
-    └── BadGateway  502          a replica was asked and did not answer as HTTP demands
+    └── BadGateway  502, 504     a replica was asked and did not answer as HTTP demands, or not in time
 """
 
 from __future__ import annotations

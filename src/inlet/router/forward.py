@@ -63,7 +63,7 @@ class Exchange:
 
     __slots__ = (
         "_chunked_in", "_chunked_out", "_client", "_connection", "_context", "_ended", "_failed_peer", "_head",
-        "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_started", "_status", "_task", "_ticket", "id",
+        "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_sent_at", "_started", "_status", "_task", "_ticket", "id",
         "open_ended",
     )  # fmt: skip
 
@@ -76,6 +76,7 @@ class Exchange:
         self._client = client
         self._head = head
         self._started = context.loop.time()
+        self._sent_at = 0.0  # when an upstream had all of it, on the loop's clock
         self._plan: Plan | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -131,6 +132,8 @@ class Exchange:
             return
         if self._kept.full:
             self._kept.drop()
+        if done:
+            self._sent_at = self._context.loop.time()
         if self._chunked_out:
             data = chunk(data) + LAST_CHUNK if done else chunk(data)
         self._connection.send(data, complete=done)
@@ -154,6 +157,19 @@ class Exchange:
                 self._connection.pause()
             else:
                 self._connection.resume()
+
+    def check_silence(self, now: float) -> None:
+        """Answer in place of an upstream that has had the request for too long; called by a sweep now and then."""
+        limit = self._context.settings.answer_timeout
+        if self._connection is None or self._status or not self._kept.complete:
+            return
+        if not limit or now - self._sent_at < limit:
+            return
+        self._connection.close()
+        route = self._route
+        what, state = ("control", None) if route is None else ("the replica", route.state.value)
+        reason = f"{what} did not begin to answer within {limit:g} s"
+        self._fail(BadGateway(reason, state=state, retry_after=RETRY_AFTER_S, status=504))
 
     def abort(self, status: int = GONE) -> None:
         """The client went away, or its request turned out to be broken: let the replica drop the work."""
@@ -221,6 +237,7 @@ class Exchange:
         self._task = None
         self._peer = peer
         self._connection = connection
+        self._sent_at = self._context.loop.time()
         peer.outstanding += 1
         if self._ticket is not None:
             self._ticket.sent()

@@ -5,8 +5,8 @@ because after a head that two parsers may read differently nothing that follows 
 folding, bare line ends and control characters inside a head; the tests hold it to that. Must never decode a body and
 never look at the route table.
 
-Callers send the same head over and over, byte for byte, so the last short ones are remembered with what was read from
-them. That is why a `RequestHead` is never changed once it was handed out.
+Callers send the same head over and over, byte for byte, so the last short ones that came twice are remembered with what
+was read from them. That is why a `RequestHead` is never changed once it was handed out.
 
 | what arrives | decision |
 |---|---|
@@ -47,6 +47,7 @@ MAX_DIGITS = 19
 MAX_HOST = 512  # bytes; names are at most 253
 MAX_REMEMBERED = 2048  # bytes of one head
 REMEMBERED = 1024  # heads
+SEEN = 4096  # hashes of heads that came once
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 Fields = list[tuple[bytes, bytes]]
@@ -120,6 +121,13 @@ def parse_head(raw: bytes) -> RequestHead:
     """Read one head that ends with its empty line; `BadMessage` says what is wrong with it."""
     if len(raw) > MAX_REMEMBERED:
         return _parse(raw)
+    digest = hash(raw)
+    if digest not in _seen:
+        # A head that never comes again, for it has an id in it, must not push out one that does.
+        if len(_seen) >= SEEN:
+            _seen.clear()
+        _seen.add(digest)
+        return _parse(raw)
     head = _remembered(raw)
     head.remembered = True
     return head
@@ -171,6 +179,7 @@ def _bad_line(raw: bytes) -> BadMessage:
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_parse)
+_seen: set[int] = set()
 
 
 def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:

@@ -5,7 +5,7 @@ ways is refused whole (`BadAnswer`), and its fields are only ever sent on by `re
 
 | what arrives | decision |
 |---|---|
-| 100, 102, 103 and other 1xx | dropped; `Expect` was answered by us. 101 is refused: we never ask for an upgrade |
+| 100, 102, 103 and other 1xx | dropped, up to 100; `Expect` was answered by us. 101 is refused: we never ask for an upgrade |
 | Content-Length with Transfer-Encoding, or repeated, or not digits | refused |
 | Transfer-Encoding other than exactly `chunked`, or in HTTP/1.0 | refused |
 | neither | the body ends with the connection |

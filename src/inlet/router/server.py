@@ -149,7 +149,9 @@ class ClientConnection(asyncio.Protocol):
     # -- what service.py does with it
 
     def check_deadline(self, now: float) -> None:
-        """End what the client is too slow for; called by a sweep now and then, from which the clocks run too."""
+        """End what client or upstream are too slow for; called by a sweep now and then, from which the clocks run too."""
+        if self._exchange is not None:
+            self._exchange.check_silence(now)
         if self._deadline is None:
             self._deadline = now + self._patience()
         if now < self._deadline:

@@ -6,6 +6,7 @@ Called by `__main__.py`, and by tests with a socket of their own.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -104,7 +105,8 @@ class Router:
     async def _sweep(self) -> None:
         """Look at every deadline now and then: far cheaper than a timer for each request."""
         settings, loop = self._settings, self.context.loop
-        period = min(LONGEST_SWEEP_S, settings.head_timeout / 4, settings.body_timeout / 4)
+        limits = (settings.head_timeout, settings.body_timeout, settings.answer_timeout or math.inf)
+        period = min(LONGEST_SWEEP_S, min(limits) / 4)
         while True:
             await asyncio.sleep(period)
             now = loop.time()

@@ -21,6 +21,7 @@ from inlet.router.response import (
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 256  # kept per peer
+MAX_INTERIM = 100  # 1xx heads before an answer
 IDLE_S = 60.0
 FIRST_REST_S = 0.1  # how long a peer that could not be reached is left alone, doubling up to the longest
 LONGEST_REST_S = 2.0
@@ -116,7 +117,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection; at most one request on it at a time."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_method", "_receiver", "_request_sent", "_reusable", "_transport", "_used",
+        "_buffer", "_decoder", "_interim", "_method", "_receiver", "_request_sent", "_reusable", "_transport", "_used",
         "idle_since", "peer",
     )  # fmt: skip
 
@@ -129,6 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._decoder: Decoder | None = None
         self._buffer = b""
         self._method = b""
+        self._interim = 0  # 1xx heads of the present answer
         self._reusable = False
         self._request_sent = False
         self._used = False  # an answer was completed on it before
@@ -205,6 +207,9 @@ class UpstreamConnection(asyncio.Protocol):
             head = parse_response(data[:end])
             if head.status >= 200:
                 break
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise BadAnswer(f"more than {MAX_INTERIM} heads come before it")
             data = data[end:]
         self._reusable = head.keep_alive
         body, rest, done = data[end:], b"", True
@@ -220,6 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer has ended; `rest` came after it."""
         self._decoder = None
         self._receiver = None
+        self._interim = 0
         self._used = True
         if rest or not self._reusable or not self._request_sent:
             self._transport.abort()
