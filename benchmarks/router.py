@@ -257,9 +257,11 @@ def processes(folder: Path) -> Iterator[tuple[psutil.Process, int, psutil.Proces
         env={**os.environ, "INLET_HOME": str(folder), "INLET_LOG_LEVEL": "error"},
         pass_fds=[listening.fileno()],
     )
-    await_file(folder / "port")
-    bare = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare.py")), str(folder)])
+    children = [router, echo]
     try:
+        await_file(folder / "port")
+        bare = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare.py")), str(folder)])
+        children.append(bare)
         forwarders = [psutil.Process(child.pid) for child in (router, bare)]
         for process in forwarders:
             process.cpu_affinity([max(os.sched_getaffinity(0))])
@@ -267,7 +269,7 @@ def processes(folder: Path) -> Iterator[tuple[psutil.Process, int, psutil.Proces
         await_file(folder / "bare")
         yield forwarders[0], listening.getsockname()[1], forwarders[1]
     finally:
-        for child in (router, echo, bare):
+        for child in children:
             child.terminate()
             child.wait(10)
 

@@ -75,7 +75,8 @@ class Settings:
     body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
     answer_timeout: float = _setting(
         600.0,
-        "Seconds a replica may take to begin its answer before 504 is answered; 0: as long as it likes.",
+        "Seconds a replica may take to begin its answer, or to go on reading a request, before 504 is answered; "
+        "0: as long as it likes.",
     )
     log_level: str = _setting(
         "info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error")

@@ -146,6 +146,10 @@ def main() -> None:
         held = mmap.mmap(-1, int(os.environ["EAT_MB"]) << 20)
         for position in range(0, len(held), 4096):
             held[position] = 1
+    if does == "wait":  # before it listens
+        notify("STATUS=waiting")
+        while not Path(os.environ["UNTIL_THERE_IS"]).exists():
+            time.sleep(0.01)
     if does == "multiply":
         multiply()
     if does == "nest":

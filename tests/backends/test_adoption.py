@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from inlet.backends.local.records import KeeperRecord
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase
 from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
-from tests.backends.worlds import LocalWorld, get, lines, ready, replica_set
+from tests.backends.worlds import FAST, LocalWorld, get, lines, ready, replica_set
 
 SERVE_TWO = json.dumps([{"does": "serve", "name": "e1-r1", "n": 2}])
 
@@ -54,6 +54,32 @@ async def test_a_killed_control_leaves_replicas_that_the_next_one_adopts(
     assert asdict(found.limits) == before["e1-r1"]["limits"]
     assert set(processes_of(home)) == running
     assert await get(found.ready[0], "/anything") == "Ok"
+    await world.close()
+
+
+async def test_replicas_of_an_earlier_version_are_adopted(home: Path, driver: Callable[..., Driver]) -> None:
+    before = held(home, driver)
+    written = home / "replicas" / "e1-r1" / "set.json"
+    written.write_text(
+        json.dumps({**json.loads(written.read_text()), "limits": "enforced (cgroup v1): 1 vCPU, 2.0 GB"})
+    )
+    world = await open_world(home)
+    (found,) = await world.backend.observe()
+    assert {r.id for r in found.ready} == {r["id"] for r in before["e1-r1"]["replicas"]}
+    assert found.limits is None, "not known until the set is applied again"
+    await world.close()
+
+
+async def test_one_that_does_not_listen_yet_is_not_given_up_by_the_next_control(home: Path) -> None:
+    world = LocalWorld(home, timing=replace(FAST, failures=1, starting_failures=1_000_000))
+    await world.open()
+    await world.backend.apply(world.does("wait", UNTIL_THERE_IS=str(home / "go")))
+    seen = await world.until(lambda seen: "waiting" in [each.detail for each in seen["e1-r1"].replicas])
+    (before,) = seen["e1-r1"].replicas
+    await world.restart(keep_replicas=True)
+    (home / "go").touch()
+    seen = await world.until(ready("e1-r1"))
+    assert seen["e1-r1"].ready[0].id == before.id
     await world.close()
 
 

@@ -17,6 +17,7 @@ import structlog
 from inlet.backends.local import keeper
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase, SeenReplica
+from tests.backends.conftest import keeper_of
 from tests.backends.test_supervision import replaced, replica_process, started
 from tests.backends.worlds import FAST, LocalWorld, Seen, get, lines, ready
 from tests.full_disk import fill, free, small_disk
@@ -205,6 +206,16 @@ async def test_one_that_hung_before_control_came_back_is_found_as_well(home: Pat
     last = (await world.until(replaced(old)))["e1-r1"].last_exit
     assert last is not None
     assert last.kind is ExitKind.UNRESPONSIVE
+    await world.close()
+
+
+async def test_a_keeper_that_hangs_does_not_keep_a_replica_from_being_removed(home: Path) -> None:
+    world = LocalWorld(home, timing=replace(FAST, keeper_late=0.1))
+    await world.open()
+    old = await started(world)
+    os.kill(keeper_of(home, old.id), signal.SIGSTOP)
+    await world.backend.remove("e1-r1", grace=0)
+    await world.until(lambda seen: not seen)
     await world.close()
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from inlet.core.errors import Refused
 from inlet.core.seen import ExitKind
 from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
 from tests.backends.unprivileged import as_nobody, nobody
-from tests.backends.worlds import SMALL, WITHIN_S, LocalWorld, lines, ready, replica_set
+from tests.backends.worlds import SMALL, WITHIN_S, LocalWorld, get, lines, ready, replica_set
 
 TINY = replace(SMALL, vcpus=0.5, memory_gb=1 / 16)
 HUGE = replace(SMALL, size="x999", vcpus=999, memory_gb=99_999)
@@ -91,6 +91,43 @@ async def test_only_the_replica_that_takes_too_much_ends(world: LocalWorld, home
     await exited(world, eater("eat", EAT_MB="100"))
     seen = (await world.until(ready("e2-r1")))["e2-r1"]
     assert (seen.ready[0].id, seen.last_exit) == (bystander, None)
+
+
+@pytest.fixture
+def above() -> Iterator[limits.Rung]:
+    """Groups below one that has too little memory for all of them."""
+    if isinstance(RUNG._groups, cgroups.Version2):
+        top = RUNG._groups._subtree.parent / "inlet-test-above"
+        top.mkdir()
+        (top / "memory.max").write_text(str(100 * 2**20))
+        groups = cgroups.Version2(top, "ours", move=False)
+    else:
+        top = RUNG._groups._subtree["memory"].parent / "inlet-test-above"
+        top.mkdir()
+        (top / "memory.limit_in_bytes").write_text(str(100 * 2**20))
+        groups = cgroups.Version1({"memory": top}, "ours")
+    yield limits.Rung(groups)
+    assert cgroups.remove(top)
+
+
+@needs_groups
+async def test_memory_that_ran_out_above_the_replicas_ends_only_the_one_that_was_killed_for_it(
+    above: limits.Rung, home: Path
+) -> None:
+    world = LocalWorld(home)
+    await world.open()
+    world.backend._site = replace(world.backend._site, rung=above)
+    await world.backend.apply(replica_set("e2-r1"))
+    (bystander,) = (await world.until(ready("e2-r1")))["e2-r1"].ready
+    seen = await exited(world, eater("eat", SMALL, EAT_MB="200"))
+    assert seen.last_exit.kind is ExitKind.OUT_OF_MEMORY
+    await world.backend.remove("e1-r1", grace=0)
+    await get(bystander, "/say/looked-at-the-alarm")
+    async for line in world.backend.logs("e2", replica_id=bystander.id, tail=None, follow=True):
+        if line.line == "looked-at-the-alarm":
+            break
+    assert await get(bystander, "/health") == "Ok"
+    await world.close()
 
 
 @needs_groups

@@ -83,6 +83,27 @@ async def test_a_backup_that_is_put_in_place_is_used_at_once(store: SqlStore, fi
     assert list(await store.list_namespaces()) == ["default", "again"]
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_of_calls_at_once_none_uses_the_file_that_was_replaced(
+    store: SqlStore, file: Path, *, cut_short: bool
+) -> None:
+    """Also when the call that found it out was given up."""
+    await asyncio.gather(*(store.list_namespaces() for _ in range(5)))  # so many connections are open
+    backup = file.with_name("backup.db")
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    remove(file, file.with_name("inlet.db-wal"), file.with_name("inlet.db-shm"))
+    move(backup, file)
+    if cut_short:
+        call = asyncio.ensure_future(store.list_namespaces())
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+    await asyncio.gather(*(store.add_namespace(f"n{number}", 2.0) for number in range(5)))
+    with closing(sqlite3.connect(file)) as there:
+        assert there.execute("SELECT count(*) FROM namespaces").fetchone() == (6,)
+
+
 async def test_a_database_that_was_lost_is_not_begun_anew_by_itself(store: SqlStore, file: Path) -> None:
     await store.close()
     remove(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
 from collections.abc import Callable, Generator
@@ -233,6 +234,39 @@ async def test_a_lead_that_was_given_up_is_taken_at_once(store: MemoryStore) -> 
     await a.resign()
     assert b.leads
     assert (await store.get_lease()) == b.holder
+
+
+class Stopping(MemoryStore):
+    """Does what it is asked to, and has no answer."""
+
+    stops = False
+
+    async def put_lease(self, holder: str, url: str, *, seen: Lease | None) -> Lease | None:
+        put = await super().put_lease(holder, url, seen=seen)
+        if self.stops:
+            await asyncio.Event().wait()
+        return put
+
+
+@pytest.mark.parametrize("renewals", [0, 1])
+async def test_a_lead_is_given_up_also_when_its_last_renewal_was_cut_short(renewals: int) -> None:
+    clock, store = Clock(), Stopping()
+    await store.open()
+    a = await _lead(store, "a", clock)
+    for _ in range(renewals):
+        await a.beat()
+    store.stops = True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await a.beat()
+    lease = await store.get_lease()
+    assert lease is not None
+    assert lease.holder == "a"
+    store.stops = False
+    await a.resign()
+    lease = await store.get_lease()
+    assert lease is not None
+    assert lease.holder == NOBODY
 
 
 async def test_after_a_database_that_was_away_the_one_that_led_leads_on(store: MemoryStore) -> None:

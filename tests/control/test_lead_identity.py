@@ -26,6 +26,17 @@ def test_a_home_keeps_its_id_and_a_copy_gets_another(tmp_path: Path) -> None:
     assert own_id(home) != "spoilt"
 
 
+def test_a_home_keeps_its_id_where_the_machine_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in many containers."""
+    monkeypatch.setattr("inlet.control.identity._MACHINE", tmp_path / "missing")
+    id_ = own_id(tmp_path)
+    assert own_id(tmp_path) == id_
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    assert own_id(tmp_path) != id_, "at the same path of another container"
+
+
 def test_what_is_within_reach(tmp_path: Path) -> None:
     id_ = own_id(tmp_path)
     place = own_place(tmp_path)

@@ -42,17 +42,22 @@ READS = ("get", "list", "all", "find")
 
 
 class Line:
-    """The store as one control reaches it; `cut` makes every call fail, `full` every call that writes."""
+    """The store as one control reaches it; `cut` makes every call fail, `full` every call that writes, `lost` those named.
+
+    `slow`: seconds that a call of that name takes longer.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store, self.cut, self.full = store, False, False
+        self.lost, self.slow = set[str](), dict[str, float]()
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
 
         async def through(*args: Any, **options: Any) -> Any:
-            if self.cut or (self.full and not name.startswith(READS)):
+            if self.cut or name in self.lost or (self.full and not name.startswith(READS)):
                 raise Unavailable("the database cannot be reached")
+            await asyncio.sleep(self.slow.get(name, 0.0))
             loop = asyncio.get_running_loop()
             assert isinstance(loop, virtual.VirtualLoop)
             with loop.real_time():
@@ -379,6 +384,27 @@ def test_a_control_that_is_restarted_keeps_its_lead(scene: Callable[..., None]) 
     scene(story)
 
 
+def test_a_control_that_is_restarted_does_not_clear_up_what_is_its_own(scene: Callable[..., None]) -> None:
+    async def story(a: Control, b: Control) -> None:
+        await a.add()
+        await until("both route", lambda: _both(a, b))
+        await a.kill()
+        (before,) = await a.own()
+        a.backend.crash(before)
+        for _ in range(10):
+            a.backend.tick()
+        replaced = await a.own()
+        assert replaced
+        assert replaced != [before], "what it showed last knows none of these"
+        a.line.slow = {"put_lease": 1.0}
+        await a.start()
+        await until("a leads", lambda: _now(a.several.leads()))
+        await until("both route to what was found", lambda: _same(a, b))
+        assert await a.own() == replaced == await b.upstreams()
+
+    scene(story)
+
+
 def test_a_control_that_comes_late_finds_everything(scene: Callable[..., None]) -> None:
     async def story(a: Control, b: Control) -> None:
         await b.end()
@@ -451,6 +477,23 @@ def test_a_database_away_from_all_changes_nothing(scene: Callable[..., None]) ->
         await asyncio.sleep(20.0)
         assert not b.several.leads()
         assert await a.own() == before == await b.upstreams()
+
+    scene(story)
+
+
+def test_a_lead_that_comes_back_late_is_used_at_once(scene: Callable[..., None]) -> None:
+    async def story(a: Control, b: Control) -> None:
+        await b.end()
+        await a.add()
+        await until("running", lambda: _running(a))
+        a.line.cut = True
+        await asyncio.sleep(90.0)  # by now the loop tries again only now and then
+        endpoint = await a.line._store.get_endpoint_by_id("e")
+        await a.line._store.commit(intents.pause(endpoint, person=PERSON, now=a.clock()))
+        a.line.cut, a.line.lost = False, {"get_lease"}
+        await asyncio.sleep(2.5)  # the loop was woken, and found that it may not act yet
+        a.line.lost = set()
+        assert await until("paused", lambda: _no(a.own)) < 10.0
 
     scene(story)
 

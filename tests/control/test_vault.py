@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from inlet.settings import Settings
 from inlet.store.base import Store
 from inlet.store.memory import MemoryStore
 from inlet.store.sql import SqlStore, database_url
+from tests.records import endpoint, event
 
 LASTING = Vault([generate_key()])
 
@@ -112,6 +114,24 @@ async def test_a_key_that_is_gone_for_good_can_be_given_up(home: Path, store: St
     again = await Vault.load(home, "", store, new_key=True)
     assert again.open(renewed.seal("new")) == "new"
     assert await store.get_key_check() == check, "a key that fits is left in place"
+
+
+async def test_a_database_without_a_check_is_known_by_what_is_sealed_in_it(home: Path, store: Store) -> None:
+    """As an earlier version left it."""
+    old = generate_key()
+    for name, sealed in (("a", Vault([old]).seal("s")), ("b", Vault([generate_key()]).seal("given up"))):
+        record = endpoint(name)
+        model = replace(record.spec.workload.model, secrets={"S": sealed})
+        spec = replace(record.spec, workload=replace(record.spec.workload, model=model))
+        await store.add_endpoint(replace(record, spec=spec), event(record))
+    with pytest.raises(Refused, match=r"secret\.key is missing"):
+        await Vault.load(home, "", store)
+    assert not (home / "secret.key").exists()
+    with pytest.raises(Refused, match="INLET_SECRET_KEY holds another key"):
+        await Vault.load(home, generate_key(), store)
+    assert await store.get_key_check() is None
+    await Vault.load(home, old, store)
+    assert Vault([old]).open(str(await store.get_key_check()))
 
 
 @pytest.mark.parametrize("text", ["hunter2", "", "a,b", "é" * 44])

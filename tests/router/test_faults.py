@@ -367,6 +367,27 @@ async def test_the_wait_for_an_answer_begins_when_the_replica_has_the_whole_requ
             assert (await client.answer()).body == BIG
 
 
+async def test_a_replica_that_does_not_read_a_request_is_504_in_the_end():
+    async def never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+        connections.append(writer)
+
+    connections: list[asyncio.StreamWriter] = []
+    async with world(answer_timeout=0.3) as here:
+        server = await asyncio.start_unix_server(never_reads, here.folder / "hung")
+        await here.publish(route(Upstream("hung", f"unix:{here.folder}/hung")))
+        async with here.raw() as client:
+            sending = asyncio.create_task(client.send(request(body=BIG * 100)))
+            answer = await client.answer()
+            assert answer.status == 504
+            assert answer.json()["error"] == "the replica did not take in the request within 0.3 s"
+            sending.cancel()
+        assert here.load().pending == here.load().in_flight == 0
+        server.close()
+        for connection in connections:
+            connection.close()
+
+
 async def test_heads_that_come_before_an_answer_are_bounded():
     async def behave(asked: Asked, visit: Visit) -> None:
         await visit.body()

@@ -395,6 +395,17 @@ async def test_a_large_answer_is_not_held_in_memory_when_the_client_reads_slowly
             assert len((await client.answer("POST")).body) == size
 
 
+async def test_an_idle_connection_does_not_hold_on_to_its_last_request():
+    async with world() as here:
+        replica = await here.replica()
+        await here.publish(route(replica.upstream()))
+        async with here.raw() as client:
+            await client.send(request(body=b"x" * 10_000))  # comes in one piece
+            await client.answer()
+            (connection,) = here.router._connections.open
+            assert connection._buffer == b""
+
+
 async def test_a_body_over_the_limit_is_refused_and_the_client_can_read_why():
     async with world(max_body_bytes=1_000_000) as here:
         replica = await here.replica()

@@ -114,8 +114,9 @@ class Follower:
         await self._be_present()
         await self._tell()
         # The lease was read before the sight: whoever takes a lease first takes down what it showed when it led before.
+        # One that is its own is from before a restart, and so is that sight: it is about to lead on.
         holder = self._holder()
-        if holder is None:
+        if holder is None or holder.holder == self._me:
             return
         sight = await self._look_at(holder)
         if sight is None:

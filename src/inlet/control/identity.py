@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 from pathlib import Path
 
 from inlet import process
@@ -21,9 +22,10 @@ _MACHINE = Path("/etc/machine-id")
 def own_id(home: Path) -> str:
     """The id of the installation in this folder, made at the first call."""
     path = home / _FILE
-    here = [str(home.resolve()), _read(_MACHINE)]
+    machine = _read(_MACHINE) or socket.gethostname()  # many containers have no id of their machine
+    here = [str(home.resolve()), machine]
     found = _read(path).splitlines()
-    if len(found) == 3 and found[1:] == here:
+    if found and found[1:] == here:
         return found[0]
     made = secrets.token_hex(8)
     process.write_private(path, "\n".join((made, *here)) + "\n")

@@ -98,22 +98,24 @@ class Lead:
         if lease is not None:
             self._candidate, self._look_first = self._candidate.put(lease, began), False
 
+    async def turn(self) -> None:
+        """Return when somebody else leads than before, or when this control may act from now on, or may no more."""
+        await self._turn.wait()
+
     async def until(self, *, holds: bool) -> None:
         """Return as soon as this control holds the lease, or holds it no more."""
         while self.holds is not holds:
-            await self._turn.wait()
+            await self.turn()
 
     async def resign(self) -> None:
-        """Give the lead up, so that another takes it at once. If the database is away the lease runs out by itself."""
-        if not self._candidate.holds:
+        """Give the lead up, so that another takes it at once; without this the lease runs out by itself."""
+        self._candidate = Candidate(self._candidate.me)
+        # Read again, for a renewal that was cut short may have been done.
+        seen = await self._store.get_lease()
+        if seen is None or seen.holder != self._candidate.me:
             return
-        seen, self._candidate = self._candidate.lease, Candidate(self._candidate.me)
-        try:
-            async with asyncio.timeout(CALL_WITHIN_S):
-                await self._store.put_lease(NOBODY, "", seen=seen)
+        if await self._store.put_lease(NOBODY, "", seen=seen) is not None:
             log.info("lead_given_up")
-        except (InletError, TimeoutError) as error:
-            log.warning("lead_not_given_up", error=str(error) or "the database does not answer")
 
     async def _rest(self, until: float) -> None:
         await asyncio.sleep(max(0.05, until - self._clock()))

@@ -16,7 +16,7 @@ import structlog
 from inlet.backends.base import Backend, LogLine
 from inlet.control.following import Follower
 from inlet.control.identity import own_id, own_place
-from inlet.control.lead import Lead, steady_clock
+from inlet.control.lead import CALL_WITHIN_S, Lead, steady_clock
 from inlet.control.leading import Leader
 from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
@@ -93,10 +93,16 @@ class Several:
     async def run(self, loop: Reconciler) -> None:
         """Run the control loop while this control has the lease, and follow while it has not. Ends only by cancellation."""
 
+        async def rouse() -> None:
+            while True:  # the loop waits long for a lead that ran out: it may be back
+                await self.lead.turn()
+                loop.wake()
+
         async def leading() -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(loop.run())
                 tasks.create_task(self._leader.run(loop.wake))
+                tasks.create_task(rouse())
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lead.run())
@@ -106,11 +112,12 @@ class Several:
 
     async def leave(self) -> None:
         """Nothing of this control goes on: another may take the lead at once."""
-        await self.lead.resign()
         try:
-            await self._leader.clear()
-        except InletError as error:
-            log.warning("notices_left", error=str(error))
+            async with asyncio.timeout(CALL_WITHIN_S):
+                await self.lead.resign()
+                await self._leader.clear()
+        except (InletError, TimeoutError) as error:
+            log.warning("left_without_a_word", error=str(error) or "the database does not answer")
 
     # For the API
 

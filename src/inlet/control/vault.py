@@ -45,18 +45,20 @@ class Vault:
         and what was sealed with another one stays closed.
         """
         check = await store.get_key_check()
+        sealed = await _secrets(store) if check is None else [check]
         if key_setting:
             keys, source = [text.strip() for text in key_setting.split(",")], _SETTING
         else:
-            keys, source = [_kept_key(home, may_make=check is None or new_key)], _KEY_FILE
+            keys, source = [_kept_key(home, may_make=new_key or not sealed)], _KEY_FILE
         vault, sealing = cls(keys, source), cls(keys[:1], source)
         # A check that only another listed key opens is sealed again, so that the old key can be left out some day.
         while check is None or not sealing._opens(check):
-            if check is not None and not (new_key or vault._opens(check)):
+            if sealed and not (new_key or any(vault._opens(text) for text in sealed)):
                 raise Refused(_lost(f"{source} holds another key", home))
             if await store.put_key_check(vault.seal(_CHECK_TEXT), seen=check):
                 break
             check = await store.get_key_check()
+            sealed = [] if check is None else [check]
         return vault
 
     def seal(self, value: str) -> str:
@@ -72,16 +74,26 @@ class Vault:
                 f"a stored secret was sealed with another key: set it again, or restore the key ({_SETTING} or {_KEY_FILE})"
             ) from None
 
-    def _opens(self, check: str) -> bool:
+    def _opens(self, sealed: str) -> bool:
         try:
-            return self.open(check) == _CHECK_TEXT
+            self.open(sealed)
         except Refused:
             return False
+        return True
 
 
 def generate_key() -> str:
     """A fresh random key."""
     return Fernet.generate_key().decode()
+
+
+async def _secrets(store: Store) -> list[str]:
+    """All that is sealed: a database of an earlier version has no check, and these say as much of the key."""
+    return [
+        text
+        for endpoint in await store.all_endpoints()
+        for text in endpoint.spec.workload.model.secrets.values()
+    ]
 
 
 def _kept_key(home: Path, *, may_make: bool) -> str:

@@ -1,7 +1,7 @@
 """Who is asking: a bearer token, looked up by its hash among those of the route table.
 
 Called by `plan.py` for an endpoint and by `local.py` for the metrics. Control checks its own callers. Must never
-log or keep a token in clear beyond the small caches here.
+log a token, or keep one in clear beyond the small caches here and the heads that `head.py` remembers.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ class Exchange:
 
     __slots__ = (
         "_chunked_in", "_chunked_out", "_client", "_connection", "_context", "_ended", "_failed_peer", "_head",
-        "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_sent_at", "_started", "_status", "_task", "_ticket", "id",
-        "open_ended",
+        "_keep_alive", "_kept", "_peer", "_plan", "_repeated", "_sent_at", "_stalled", "_started", "_status", "_task",
+        "_ticket", "id", "open_ended",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +76,8 @@ class Exchange:
         self._client = client
         self._head = head
         self._started = context.loop.time()
-        self._sent_at = 0.0  # when an upstream had all of it, on the loop's clock
+        self._sent_at = 0.0  # when an upstream took the last of it so far, on the loop's clock
+        self._stalled = False  # whether the upstream takes no more of it for now
         self._plan: Plan | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -161,14 +162,15 @@ class Exchange:
     def check_silence(self, now: float) -> None:
         """Answer in place of an upstream that has had the request for too long; called by a sweep now and then."""
         limit = self._context.settings.answer_timeout
-        if self._connection is None or self._status or not self._kept.complete:
+        if self._connection is None or self._status or not (self._kept.complete or self._stalled):
             return
         if not limit or now - self._sent_at < limit:
             return
         self._connection.close()
         route = self._route
         what, state = ("control", None) if route is None else ("the replica", route.state.value)
-        reason = f"{what} did not begin to answer within {limit:g} s"
+        did = "take in the request" if self._stalled else "begin to answer"
+        reason = f"{what} did not {did} within {limit:g} s"
         self._fail(BadGateway(reason, state=state, retry_after=RETRY_AFTER_S, status=504))
 
     def abort(self, status: int = GONE) -> None:
@@ -238,6 +240,7 @@ class Exchange:
         self._peer = peer
         self._connection = connection
         self._sent_at = self._context.loop.time()
+        self._stalled = False
         peer.outstanding += 1
         if self._ticket is not None:
             self._ticket.sent()
@@ -339,6 +342,8 @@ class Exchange:
 
     def upstream_full(self, full: bool) -> None:
         """Whether the upstream takes no more of the request's body for now."""
+        self._stalled = full
+        self._sent_at = self._context.loop.time()
         self._client.hold_back(full)
 
     # -- the end

@@ -72,7 +72,7 @@ _ENCODED_DOT = re.compile(rb"%2[eE]")
 
 @dataclass(slots=True, eq=False)
 class RequestHead:
-    """One checked head, the same object for the same bytes as long as they are remembered. Field names are lower case, in the order they came, repeated ones repeated.
+    """One checked head. Field names are lower case, in the order they came, repeated ones repeated.
 
     `target` is path and query in origin-form; `host` is lower case without a port and None when there was none;
     `authority` is Host as sent. `length` is None without Content-Length. `named` are the fields that Connection names.

@@ -1,9 +1,9 @@
 """What is done with a request, decided from its head and the route table alone: whose it is, whether its caller may use
 it, how long it may wait, and the head that goes on in its place.
 
-Asked by `forward.py` and `reach.py`. The same head with the same table always gets the same plan, so a plan is kept with
-its table until the caller's token expires (if the head is one of those that are remembered; there is no other use in it). What may change between two requests is decided elsewhere: load in `gate.py`,
-the replica in `balance.py`.
+Asked by `forward.py` and `reach.py`. The same head with the same table always gets the same plan, so the plan of a head
+that is remembered is kept with the table until the caller's token expires. What may change between two requests is
+decided elsewhere: load in `gate.py`, the replica in `balance.py`.
 """
 
 from __future__ import annotations

@@ -283,13 +283,15 @@ class ClientConnection(asyncio.Protocol):
         self._received = 0
         self._deadline = None
         body = b""
-        length, start = head.length or 0, self._start
+        length, start, size = head.length or 0, self._start, len(self._buffer)
         if head.chunked:
             self._decoder = Chunked()
-        elif start + length <= len(self._buffer):  # all of it is here, as usual
+        elif start + length <= size:  # all of it is here, as usual
             self._decoder = None
             body = self._buffer[start : start + length]
             self._start = start + length
+            if self._start == size:
+                self._buffer, self._start = b"", 0  # an idle connection must not hold on to it
         else:
             self._decoder = Length(length)
         complete = self._decoder is None

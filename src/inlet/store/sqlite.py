@@ -48,11 +48,10 @@ class SqliteDatabase:
         """`url` names the file."""
         self._url = url
         self._busy_timeout = busy_timeout
-        self._writers = asyncio.Lock()
+        self._writers, self._finding = asyncio.Lock(), asyncio.Lock()
         self._engine: AsyncEngine | None = None
-        self._file: tuple[int, int] | None = (
-            None  # device and number of the file that the connections have open
-        )
+        # Device and number of the file that the connections have open.
+        self._file: tuple[int, int] | None = None
 
     async def prepare(self) -> None:
         # In a thread: creating, waiting for another opener and migrating all block.
@@ -79,9 +78,11 @@ class SqliteDatabase:
 
     async def _find_file(self) -> None:
         """`Unavailable` without the file; connections to one that was replaced are let go."""
-        before, self._file = self._file, self._file_now()
-        if before not in (None, self._file) and self._engine is not None:
-            await self._engine.dispose()
+        async with self._finding:  # nobody passes while there are connections to the file before
+            file = self._file_now()
+            if self._file not in (None, file) and self._engine is not None:
+                await self._engine.dispose()
+            self._file = file
 
     def _file_now(self) -> tuple[int, int]:
         try:

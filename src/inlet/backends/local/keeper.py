@@ -34,6 +34,7 @@ POKE_EVERY_S = 0.1  # at most one datagram about new output in this time
 WATCH_SHORTEST_S, WATCH_LONGEST_S = 0.05, 2.0
 FILL_RATE = 2 * 2**30  # bytes a second, by one CPU
 LEFTOVERS_S = 5.0
+ALARM_S = 2.0  # after the alarm of a full group: until when one of its processes would have been killed
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STREAMS = ("stdout", "stderr")
@@ -262,7 +263,7 @@ class Keeper:
         self._kill_at: float | None = None
         self._overrun = self._too_big = self._news = False
         self._alarm = -1  # readable when a group of version 1 is out of memory
-        self._watch_at = self._poked_at = 0.0
+        self._watch_at = self._poked_at = self._alarmed_until = 0.0
 
     def start(self) -> None:
         """Start the replica; OSError if this machine does not let us."""
@@ -371,10 +372,11 @@ class Keeper:
                 os.read(wake, 4096)
             elif fd == self._alarm:
                 os.eventfd_read(fd)
-                self._end_too_big()
+                self._alarmed_until = time.monotonic() + ALARM_S
             else:
                 self._read(fd)
         self._drain()
+        self._check_alarm()
         self._watch()
         self._reap()
         if self._news and time.monotonic() - self._poked_at >= POKE_EVERY_S:
@@ -387,6 +389,8 @@ class Keeper:
             waits.append(self._kill_at - now)
         if self._plan.watched_memory is not None:
             waits.append(self._watch_at - now)
+        if now < self._alarmed_until:
+            waits.append(WATCH_SHORTEST_S)
         if self._news:
             waits.append(self._poked_at + POKE_EVERY_S - now)
         if self._status is not None:
@@ -419,6 +423,12 @@ class Keeper:
     def _grace(self) -> float:
         told = self._text("stop", 64)
         return float(told) if told else self._plan.grace  # without it the signal came from somebody else
+
+    def _check_alarm(self) -> None:
+        """End what is left of the replica, if it was meant: when a group above is full, all groups below are alarmed."""
+        if time.monotonic() < self._alarmed_until and self._lost_one():
+            self._alarmed_until = 0.0
+            self._end_too_big()
 
     def _watch(self) -> None:
         limit = self._plan.watched_memory
@@ -461,10 +471,9 @@ class Keeper:
             self._kill_all()
             self._round(wake)
 
-    def _out_of_memory(self) -> bool:
-        if self._too_big or self._plan.events is None:
-            return self._too_big
-        words = self._text(self._plan.events, 4096).split()
+    def _lost_one(self) -> bool:
+        """Whether the kernel killed a process of the group for want of memory."""
+        words = [] if self._plan.events is None else self._text(self._plan.events, 4096).split()
         return "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0
 
     def _text(self, path: str, most: int) -> str:
@@ -482,7 +491,7 @@ class Keeper:
             "at": time.time(),
             "code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
-            "out_of_memory": self._out_of_memory(),
+            "out_of_memory": self._too_big or self._lost_one(),
             "asked": self._handled > 0,
             "overrun": self._overrun,
             "termination": self._text("termination.log", TERMINATION_BYTES),

@@ -22,15 +22,20 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from inlet.core.seen import Exit, Limits
 
 T = TypeVar("T")
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+
+
+def _structured(limits: object) -> object:
+    """Earlier versions wrote words; what they left running must be found all the same."""
+    return None if isinstance(limits, str) else limits
 
 
 @dataclass(slots=True)
@@ -41,7 +46,7 @@ class SetRecord:
     endpoint_id: str
     revision: int
     n: int
-    limits: Limits | None = None
+    limits: Annotated[Limits | None, BeforeValidator(_structured)] = None
     removing: bool = False
     halted: bool = False
     failed_starts: int = 0

@@ -62,6 +62,7 @@ class Replica:
         self._failures = 0
         self._losing_log = ""
         self._pidfd = -1
+        self._last_resort: asyncio.TimerHandle | None = None
         self._poke = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
         self.probed = asyncio.Event()  # set after the first answer, or the first silence, or the end
@@ -160,7 +161,7 @@ class Replica:
                     self._adopted = True
                     self._watch(known.pid, pidfd)
                     if self._asked:
-                        self._signal(signal.SIGTERM)
+                        self._order_end(self._site.drain_seconds)
                     return
                 os.close(pidfd)
         self._finish()
@@ -229,10 +230,11 @@ class Replica:
 
     def _patience(self, health: Health) -> float:
         """After how many probes without an answer it is given up."""
-        if self.ready_since is not None or (self._adopted and not health.listening):
+        if self.ready_since is not None:
             return self._site.timing.failures
-        # Before it listens for the first time it may read and compile for as long as the startup timeout allows.
-        return self._site.timing.starting_failures if health.listening else math.inf
+        # Before it listens for the first time it may read and compile for as long as the startup timeout allows. An
+        # adopted one may have listened before, or be only just beginning.
+        return self._site.timing.starting_failures if health.listening or self._adopted else math.inf
 
     def loses_log(self, reason: str) -> None:
         """Its keeper tells why it cannot write the replica's log at present; empty when it can."""
@@ -260,8 +262,21 @@ class Replica:
         self._asked, self._deadline, self.phase = True, deadline, Phase.TERMINATING
         with contextlib.suppress(OSError):  # a full disk: the keeper then takes its default grace
             self._folder.stop(grace)
-        self._signal(signal.SIGTERM)
+        self._order_end(grace)
         self._on_change(self)
+
+    def _order_end(self, grace: float) -> None:
+        """The keeper sees to it; if it hangs itself, it is killed at last."""
+        self._signal(signal.SIGTERM)
+        self._forget_last_resort()
+        self._last_resort = asyncio.get_running_loop().call_later(
+            grace + self._site.timing.keeper_late, self.kill
+        )
+
+    def _forget_last_resort(self) -> None:
+        if self._last_resort is not None:
+            self._last_resort.cancel()
+            self._last_resort = None
 
     def kill(self) -> None:
         """At once, without the keeper's help: the kernel ends the replica when its keeper dies."""
@@ -270,6 +285,7 @@ class Replica:
 
     def let_go(self) -> None:
         """Stop looking; the process goes on."""
+        self._forget_last_resort()
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)

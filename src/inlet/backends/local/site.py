@@ -38,6 +38,7 @@ class Timing:
     starting_failures: int = (
         12  # the same of one that is not ready yet: loading may keep it from answering for long
     )
+    keeper_late: float = 15.0  # beyond the end of a drain, before a keeper that should have ended is killed
     settle: float = 60.0  # a replica that was ready for so long has lasted
     longest_backoff: float = 30.0
 
