@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from inlet.core.errors import Invalid
 
@@ -24,10 +26,34 @@ LONGEST_RUN_DIR = 60  # bytes; leaves room for the longest name of a socket
 
 
 def _setting(
-    default: Any, help_: str, *, secret: bool = False, choices: Sequence[str] = (), most: float = math.inf
+    default: Any,
+    help_: str,
+    *,
+    secret: bool = False,
+    choices: Sequence[str] = (),
+    most: float = math.inf,
+    like: tuple[Callable[[str], bool], str] | None = None,
 ) -> Any:
-    metadata = {"help": help_, "secret": secret, "choices": choices, "most": most}
+    """`like`: whether a text that is not empty can be this, and in words what it must be."""
+    metadata = {"help": help_, "secret": secret, "choices": choices, "most": most, "like": like}
     return field(default=default, metadata=metadata, repr=not secret)
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
+def _is_domain(text: str) -> bool:
+    return re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", text) is not None
+
+
+def _is_token(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _are_folders(text: str) -> bool:
+    return all(part.startswith(("/", "~")) for part in text.split(":") if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +64,21 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 opens it to the network.")
     port: int = _setting(8080, "Port to listen on.", most=65535)
     public_url: str = _setting(
-        "", "Base of `status.url`, e.g. https://ml.example.com; default http://HOST:PORT."
+        "",
+        "Base of `status.url`, e.g. https://ml.example.com; default http://HOST:PORT.",
+        like=(_is_origin, "an address like https://ml.example.com"),
     )
     base_domain: str = _setting(
-        "", "With a domain, each endpoint also gets the host {name}-{id}.{domain}, and `status.url` uses it."
+        "",
+        "With a domain, each endpoint also gets the host {name}-{id}.{domain}, and `status.url` uses it.",
+        like=(_is_domain, "a domain in small letters like ml.example.com"),
     )
-    token: str = _setting("", "An admin token, valid while this is set; for scripted installs.", secret=True)
+    token: str = _setting(
+        "",
+        "An admin token, valid while this is set; for scripted installs.",
+        secret=True,
+        like=(_is_token, "made of letters, digits and signs of ASCII, without spaces"),
+    )
     namespace: str = _setting("default", "Name of the first namespace, made at the first start.")
     database_url: str = _setting(
         "",
@@ -57,7 +92,9 @@ class Settings:
         secret=True,
     )
     models: str = _setting(
-        "", "Folders below which local models may be served, separated by ':'; default the user's home."
+        "",
+        "Folders below which local models may be served, separated by ':'; default the user's home.",
+        like=(_are_folders, "a list of absolute paths, separated by ':'"),
     )
     strict_instances: bool = _setting(
         False, "Refuse an instance larger than this machine instead of shrinking it."
@@ -146,6 +183,11 @@ class Settings:
         return tuple(p.expanduser().resolve() for p in listed)
 
 
+def secret_variables() -> tuple[str, ...]:
+    """Names of the variables that hold secrets of the server."""
+    return tuple(PREFIX + item.name.upper() for item in fields(Settings) if item.metadata["secret"])
+
+
 def _parse(name: str, text: str, item: Field[Any]) -> Any:
     default: Any = item.default
     kind: type = type(default)
@@ -168,4 +210,8 @@ def _parse(name: str, text: str, item: Field[Any]) -> Any:
         return number
     if choices and text.lower() not in choices:
         raise Invalid(f"{text!r} is not one of {', '.join(choices)}", field=name)
+    like = item.metadata["like"]
+    if text and like is not None and not like[0](text):
+        shown = "its value" if item.metadata["secret"] else repr(text)
+        raise Invalid(f"{shown} is not {like[1]}", field=name)
     return Path(text) if issubclass(kind, Path) else text

@@ -123,6 +123,20 @@ async def test_what_ended_while_nobody_looked_is_known_afterwards(
     await world.close()
 
 
+async def test_what_a_power_cut_ended_is_not_held_against_the_revision(
+    home: Path, driver: Callable[..., Driver]
+) -> None:
+    held(home, driver)
+    for pid in processes_of(home):
+        os.kill(pid, signal.SIGKILL)
+    world = await open_world(home)
+    (found,) = await world.backend.observe()
+    assert (found.replicas, found.failed_starts, found.last_exit) == ((), 0, None)
+    await world.backend.apply(world.does("serve", n=2))
+    await world.until(ready("e1-r1", 2))
+    await world.close()
+
+
 async def test_the_count_of_failed_starts_outlives_control(home: Path, driver: Callable[..., Driver]) -> None:
     control = driver(home, "hold", json.dumps([{"does": "crash", "name": "e1-r1", "n": 1}]))
     control.until(lambda seen: seen and seen["e1-r1"]["failed_starts"] >= 3)

@@ -116,7 +116,8 @@ async def test_memory_that_ran_out_above_the_replicas_ends_only_the_one_that_was
 ) -> None:
     world = LocalWorld(home)
     await world.open()
-    world.backend._site = replace(world.backend._site, rung=above)
+    site = world.backend._site
+    world.backend._site = replace(site, rung=above)
     await world.backend.apply(replica_set("e2-r1"))
     (bystander,) = (await world.until(ready("e2-r1")))["e2-r1"].ready
     seen = await exited(world, eater("eat", SMALL, EAT_MB="200"))
@@ -127,6 +128,7 @@ async def test_memory_that_ran_out_above_the_replicas_ends_only_the_one_that_was
         if line.line == "looked-at-the-alarm":
             break
     assert await get(bystander, "/health") == "Ok"
+    world.backend._site = site
     await world.close()
 
 

@@ -14,7 +14,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from inlet import __version__
+from inlet.cli import output
 from inlet.cli.app import app
+from inlet.cli.up import command_for
 from tests.cli.standin import TOKEN, Api, Refusal
 
 
@@ -119,7 +121,7 @@ def test_deploy_of_a_taken_name(cli: Cli) -> None:
 
 def test_deploy_without_the_named_variable_sends_nothing(cli: Cli, api: Api) -> None:
     result = cli("deploy", "org/model", "--secret", "NO_SUCH_VARIABLE")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--secret: NO_SUCH_VARIABLE" in result.stderr
     assert all(method != "POST" for method, _, _ in api.seen)
 
@@ -150,6 +152,27 @@ def test_list_and_describe(cli: Cli, api: Api) -> None:
 def test_data_is_never_markup(cli: Cli) -> None:
     cli("deploy", "org/model", "--env", "A=[red]x[/red] :smile:", "--no-wait")
     assert "A=[red]x[/red] :smile:" in cli("endpoint", "describe", "model").stdout
+
+
+def test_rows_are_whole_however_narrow_the_terminal_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "WIDE", 40)
+    output.table(("NAME", "URL"), [("mini", "http://127.0.0.1:8080/default/" + "m" * 400)], empty="")
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        "mini",
+        "http://127.0.0.1:8080/default/" + "m" * 400,
+    ]
+
+
+def test_a_terminal_obeys_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("NAME",), [("a\x1b[31m\x9b",)], empty="")
+    output.facts({"Error": "b\x07"})
+    output.say("c\x1b]0;x")
+    out, err = capsys.readouterr()
+    assert "a\\x1b[31m\\x9b" in out
+    assert "b\\x07" in out
+    assert err == "c\\x1b]0;x\n"
 
 
 def test_update_sends_only_what_was_given(cli: Cli, api: Api) -> None:
@@ -213,6 +236,13 @@ def test_logs(cli: Cli, api: Api) -> None:
     assert cli("endpoint", "logs", "other").exit_code == 1
 
 
+def test_no_logs_are_said_beside_the_result(cli: Cli) -> None:
+    cli("deploy", "org/model", "--no-wait")
+    result = cli("endpoint", "logs", "model", "--replica", "nobody")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no lines of a replica 'nobody'" in result.stderr
+
+
 def test_tokens(cli: Cli, api: Api) -> None:
     made = cli("token", "create", "app", "--permission", "infer:default/mini", "--expires-in-days", "30")
     assert re.fullmatch(r"inl_[\w-]{43}\n", made.stdout)
@@ -237,6 +267,7 @@ def test_tokens(cli: Cli, api: Api) -> None:
     unknown = cli("token", "revoke", "nobody")
     assert unknown.exit_code == 1
     assert "'nobody'" in unknown.stderr
+    assert "inlet endpoint list" not in unknown.stderr
 
 
 def test_two_tokens_of_one_name_are_not_guessed_between(cli: Cli) -> None:
@@ -334,6 +365,30 @@ def test_a_server_that_is_away_is_one_line_and_a_hint(cli: Cli) -> None:
     assert err.startswith("Error: http://127.0.0.1:9 cannot be reached")
     assert "inlet up" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_of_another_machine_is_told_from_a_port_in_use(
+    cli: Cli, host: str, tmp_path: Path
+) -> None:
+    process = cli.process("up", "--host", host, "--port", "0", INLET_HOME=str(tmp_path / "home"))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith(f"Error: '{host}' is no address of this machine")
+
+
+@pytest.mark.parametrize(
+    ("folder", "on_path", "typed"),
+    [
+        ("/srv", "/opt/inlet/.venv/bin/inlet", "inlet"),
+        ("/opt/inlet", "/usr/bin/inlet", ".venv/bin/inlet"),
+        ("/srv", None, "/opt/inlet/.venv/bin/inlet"),
+    ],
+)
+def test_up_names_a_command_that_works_in_another_terminal(
+    folder: str, on_path: str | None, typed: str
+) -> None:
+    assert command_for(Path("/opt/inlet/.venv/bin/inlet"), Path(folder), on_path) == typed
 
 
 def test_help_loads_nothing_slow() -> None:

@@ -81,6 +81,12 @@ def test_grants() -> None:
         words.grants(["fly"], None)
 
 
+@pytest.mark.parametrize("item", ["infer:", "infer:acme/", "infer:/mini", "infer:/"])
+def test_half_a_place_is_not_taken_for_a_larger_one(item: str) -> None:
+    with pytest.raises(Invalid, match=f"--permission: {item!r} lacks a part"):
+        words.grants([item], "acme")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -51,6 +51,10 @@ async def test_what_a_token_request_refuses(api: Api) -> None:
     for body, words in (
         ({}, "name: is required; permissions: is required"),
         (wanted(permissions=[]), "permissions: must not be empty"),
+        (
+            {**wanted({"permission": "read"}), "name": "a\x1b[31m"},
+            "name: must be one line without control characters",
+        ),
         (wanted({"permission": "own"}), "permissions.0.permission: must be one of read, write, infer, admin"),
         (wanted({"permission": "read", "namespace": "A B"}), "permissions.0.namespace: must match"),
         (wanted({"permission": "read", "namespace": "nowhere"}), "permissions.0.namespace: there is no"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inlet.control import lookup
 from inlet.control.lookup import look_up
-from inlet.core.errors import Unavailable
+from inlet.core.errors import Refused, Unavailable
 from inlet.core.spec import Image, Model
 from inlet.sample import sample_folder
 from tests.standins.hub import StandinHub, Trouble
@@ -31,6 +32,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinHub]
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
         monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", running.url)
         yield running
+
+
+async def test_a_configuration_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(Refused, match=r"config\.json is not JSON"):
+        await look_up(replace(MODEL, repository=str(tmp_path)), token=None)
 
 
 @pytest.mark.parametrize(

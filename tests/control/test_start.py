@@ -31,11 +31,25 @@ from tests.records import endpoint
         ("INLET_STRICT_INSTANCES", "maybe", "1 or 0"),
         ("INLET_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
         ("INLET_LOG_FORMAT", "xml", "one of json, console, auto"),
+        ("INLET_PUBLIC_URL", "ml.example.com", "an address like https://ml.example.com"),
+        ("INLET_PUBLIC_URL", "ftp://ml.example.com", "an address like https://ml.example.com"),
+        ("INLET_BASE_DOMAIN", "ML.example.com", "a domain in small letters like ml.example.com"),
+        ("INLET_BASE_DOMAIN", "https://example.com", "a domain in small letters like ml.example.com"),
+        ("INLET_MODELS", "models:/srv", "a list of absolute paths, separated by ':'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_what_it_takes(name: str, text: str, expected: str) -> None:
     with pytest.raises(Invalid, match=f"^{name}: {re.escape(repr(text))} is not {expected}$"):
         Settings.from_env({name: text})
+
+
+@pytest.mark.parametrize(
+    "token", ["two words of a token", "ein-Schlüssel-mit-Umlaut", "a-line-feed-in-a-token\n"]
+)
+def test_a_token_that_no_client_could_send_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(Invalid, match=r"^INLET_TOKEN: its value is not") as caught:
+        Settings.from_env({"INLET_TOKEN": token})
+    assert token not in str(caught.value)
 
 
 def test_settings_that_can_be() -> None:

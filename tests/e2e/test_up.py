@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from inlet.control.vault import generate_key
+
 from .installation import INLET, TOKEN, Installation, installation, wait_for
 
 
@@ -68,6 +70,27 @@ def test_deploy_from_the_command_line_without_typing_a_token(home: Path, sample_
         listed = subprocess.run([INLET, "endpoint", "list", "--output", "json"], env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
         assert '"mini"' in listed.stdout
         assert TOKEN not in listed.stdout
+
+
+def test_what_strangers_reach_has_no_secret_of_the_server(home: Path, sample_model: Path) -> None:
+    secrets = {
+        "INLET_DATABASE_URL": f"sqlite:///{home}/inlet.db",
+        "INLET_SECRET_KEY": generate_key(),
+        "HF_TOKEN": "hf_of_the_server",
+    }
+    with installation(home, env=secrets) as inlet:
+        inlet.create("mini", str(sample_model))
+        inlet.wait_for_state("mini", "running")
+        strangers = [
+            process
+            for process in inlet.processes()
+            if {"inlet.router", "inlet.runtime"}.intersection(process.cmdline())
+        ]
+        assert len(strangers) == 2
+        for process in strangers:
+            variables = process.environ()
+            assert not {*secrets, "INLET_TOKEN"}.intersection(variables), process.cmdline()
+            assert TOKEN not in " ".join([*process.cmdline(), *variables.values()])
 
 
 def test_ctrl_c_that_comes_before_control_is_up_stops_adopted_replicas_too(

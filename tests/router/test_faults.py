@@ -356,15 +356,27 @@ async def test_a_replica_that_never_answers_is_504_in_the_end_and_its_connection
 
 
 async def test_the_wait_for_an_answer_begins_when_the_replica_has_the_whole_request():
-    async with world(answer_timeout=1.5) as here:
-        replica = await here.replica()
+    async def behave(asked: Asked, visit: Visit) -> None:
+        await visit.body()
+        has_it.set()
+        await visit.until_gone()
+
+    has_it = asyncio.Event()
+    async with world(answer_timeout=60.0, body_timeout=3600.0) as here:
+        replica = await here.replica(behave=behave)
         await here.publish(route(replica.upstream()))
         async with here.raw() as client:
-            whole = request(body=BIG)
-            for start in range(0, len(whole), len(whole) // 3):
-                await client.send(whole[start : start + len(whole) // 3])
-                await asyncio.sleep(0.8)  # the client takes longer in all than the replica may
-            assert (await client.answer()).body == BIG
+            whole = request(body=b"whole")
+            await client.send(whole[:-1])
+            await until(lambda: replica.asked)
+            (connection,) = here.router._connections.open
+            later = asyncio.get_running_loop().time() + 120
+            connection.check_deadline(later)
+            assert here.load().pending == 1, "it is the client that takes its time"
+            await client.send(whole[-1:])
+            await has_it.wait()
+            connection.check_deadline(later)
+            assert (await client.answer()).status == 504
 
 
 async def test_a_replica_that_does_not_read_a_request_is_504_in_the_end():

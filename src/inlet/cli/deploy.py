@@ -89,7 +89,8 @@ def deploy(
         elif wait:
             _show_off(client, endpoint)
         else:
-            output.say(f"It starts; `inlet endpoint describe {endpoint.name}` shows how it does.")
+            place = f" --namespace {namespace}" if namespace else ""
+            output.say(f"It starts; `inlet endpoint describe {endpoint.name}{place}` shows how it does.")
 
 
 def cost(endpoint: EndpointInfo) -> str:

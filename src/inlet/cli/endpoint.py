@@ -87,7 +87,10 @@ def describe(
         output.console().print()
         output.table(
             ("REPLICA", "STAGE", "REVISION", "STARTED"),
-            ((r["id"], r["status"]["stage"], r["versionId"], r["status"].get("startedAt")) for r in replicas),
+            (
+                (r["id"], r["status"]["stage"], r["versionId"], output.moment(r["status"].get("startedAt")))
+                for r in replicas
+            ),
             empty="",
         )
 
@@ -278,11 +281,18 @@ def logs(
       inlet endpoint logs mini
       inlet endpoint logs mini --follow --tail 10
     """
+    line = None
     with connect(url, token, namespace) as client:
         for line in client.logs(name, replica=replica, tail=tail, follow=follow):
             shown = orjson.dumps({"line": line}).decode() if output_ is output.Output.JSON else line
             sys.stdout.write(shown + "\n")
             sys.stdout.flush()
+    if line is None and tail:
+        output.say(
+            "There are no lines of it."
+            if replica is None
+            else f"There are no lines of a replica {replica!r}."
+        )
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,8 +331,8 @@ def _show(endpoint: EndpointInfo) -> None:
             "Secrets": ", ".join(model.get("secrets") or ()) or None,
             "Tags": ", ".join(endpoint.tags) or None,
             "Cost": cost(endpoint),
-            "Created": endpoint.created_at,
-            "Updated": endpoint.updated_at,
+            "Created": output.moment(endpoint.created_at),
+            "Updated": output.moment(endpoint.updated_at),
         }
     )
 

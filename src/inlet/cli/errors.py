@@ -14,6 +14,7 @@ from inlet.cli.output import say
 from inlet.core.errors import (
     Forbidden,
     InletError,
+    Invalid,
     NotFound,
     TooMany,
     Unauthenticated,
@@ -26,7 +27,10 @@ _HINTS: tuple[tuple[type[InletError], str], ...] = (
         "Check --token or INLET_API_TOKEN; on the server's own machine, `inlet up` makes a new one.",
     ),
     (Forbidden, "A token that may do this is made with `inlet token create`, by an admin."),
-    (NotFound, "`inlet endpoint list` shows what exists; --namespace looks elsewhere."),
+    (
+        NotFound,
+        "`inlet endpoint list` and `inlet namespace list` show what exists; --namespace looks elsewhere.",
+    ),
     (TooMany, "It is busy: try again shortly."),
     (Unavailable, "Does it run? `inlet up` starts it; --url or INLET_URL says where it is."),
 )
@@ -40,7 +44,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except InletError as error:
             report(error)
-            raise typer.Exit(1) from None
+            raise typer.Exit(2 if _is_misuse(error) else 1) from None
 
 
 def report(error: InletError) -> None:
@@ -53,8 +57,15 @@ def report(error: InletError) -> None:
         say(f"Request id: {error.request_id}", "dim")
 
 
+def _is_misuse(error: InletError) -> bool:
+    """Whether an option that was given cannot be, as far as can be told without the server."""
+    return isinstance(error, Invalid) and (error.field or "").startswith("--")
+
+
 def hint_for(error: InletError) -> str | None:
     """What to do about it, where the kind of error alone says so."""
+    if isinstance(error, NotFound) and error.request_id is None:
+        return None  # a command looked itself, and says what there is
     if error.request_id is not None and isinstance(error, Unavailable):
         return "The server answered: try again, and see its log if it stays like this."
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)

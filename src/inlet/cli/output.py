@@ -5,6 +5,7 @@ With `--output json` standard output carries the API's objects and nothing else.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -16,6 +17,11 @@ from rich.text import Text
 
 WIDE = 250
 """Columns when nobody looks at it: a pipe must not get shortened lines."""
+
+UNLIMITED = 10_000
+"""Columns that no row reaches."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 _STATE_STYLES: Mapping[str, str] = {
     "running": "green",
@@ -53,11 +59,20 @@ def json(value: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """A word to the person, beside the result."""
-    console(stderr=True).print(text, style=style or None)
+    console(stderr=True).print(_harmless(text), style=style or None)
+
+
+def moment(timestamp: str | None) -> str | None:
+    """A time of the API to the second, for people."""
+    return timestamp and re.sub(r"\.\d+", "", timestamp)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Rows under headings; `empty` is said instead (to standard error) when there are none."""
+    """Rows under headings, one line each however narrow the terminal is: what is cut in two cannot be copied.
+
+    `empty` is said instead (to standard error) when there are none.
+    """
+    from rich.measure import Measurement
     from rich.table import Table
 
     listed = [[_cell(value) for value in row] for row in rows]
@@ -66,10 +81,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         return
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, no_wrap=True)
     for row in listed:
         made.add_row(*row)
-    console().print(made)
+    out = console()
+    out.width = max(out.width, Measurement.get(out, out.options.update(max_width=UNLIMITED), made).maximum)
+    out.print(made)
 
 
 def facts(pairs: Mapping[str, object]) -> None:
@@ -85,6 +102,11 @@ def facts(pairs: Mapping[str, object]) -> None:
     console().print(made)
 
 
+def _harmless(text: str) -> str:
+    """With control characters spelled out: others chose the names and errors, and a terminal obeys such."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def _cell(value: object) -> Text:
-    text = "" if value is None else str(value)
+    text = "" if value is None else _harmless(str(value))
     return Text(text, style=_STATE_STYLES.get(text, ""))

@@ -83,8 +83,8 @@ def list_(
                 item["id"],
                 item["name"],
                 _permissions(item["permissions"]),
-                item["createdAt"],
-                item.get("expiresAt") or "never",
+                output.moment(item["createdAt"]),
+                output.moment(item.get("expiresAt")) or "never",
                 _state(item, now),
             )
             for item in tokens

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -28,7 +30,7 @@ from inlet.cli.errors import report
 from inlet.control.bootstrap import ensure_namespace, first_token, preset_token, refresh_context
 from inlet.control.vault import Vault
 from inlet.core.errors import InletError, Refused, Unavailable
-from inlet.settings import Settings
+from inlet.settings import Settings, secret_variables
 from inlet.store.sql import SqlStore, database_url
 from inlet.wire import link
 
@@ -36,6 +38,7 @@ START_WITHIN_S = 60.0
 BIND_WITHIN_S = 3.0  # the router of a parent that was killed needs a moment to let go of the port
 READY_RETRY_S = 0.05
 ASK_WITHIN_S = 10.0  # control may be just starting when Ctrl-C comes
+_NOT_FOR_THE_ROUTER = frozenset({*secret_variables(), "HF_TOKEN"})
 
 
 def run(*, host: str | None, port: int | None, with_sample: bool, new_key: bool) -> None:
@@ -74,18 +77,27 @@ def _bind(host: str, port: int) -> socket.socket:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
-            raise Refused(
-                f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or choose another "
-                "with PORT=… (make up), --port or INLET_PORT"
-            ) from error
+            raise Refused(_cannot_bind(host, port, error)) from error
         listener.listen(2048)
         return listener
+
+
+def _cannot_bind(host: str, port: int, error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"{host!r} is no address of this machine ({error.strerror}): --host or INLET_HOST takes one that is, "
+            "127.0.0.1 for callers here, 0.0.0.0 for all"
+        )
+    return (
+        f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or choose another "
+        "with PORT=… (make up), --port or INLET_PORT"
+    )
 
 
 class _Parent:
     def __init__(self, settings: Settings, console: Console, *, with_sample: bool, new_key: bool) -> None:
         self._console, self._with_sample, self._new_key = console, with_sample, new_key
-        self._command = os.path.relpath(sys.argv[0])  # how the person came here, and so how to come again
+        self._command = command_for(Path(sys.argv[0]).absolute(), Path.cwd(), shutil.which("inlet"))
         self._listener = _bind(settings.host, settings.port)
         # Port 0 means any free one: from here on everybody knows which.
         self._settings = replace(settings, port=self._listener.getsockname()[1])
@@ -98,8 +110,10 @@ class _Parent:
         }
         logs, fd = settings.home / "logs", self._listener.fileno()
         self._control = Child("control", "inlet.control", [], env=env, log=logs / "control.log", fds=())
+        # It reads what strangers send, and needs none of these.
+        public = {name: value for name, value in env.items() if name not in _NOT_FOR_THE_ROUTER}
         self._router = Child(
-            "router", "inlet.router", ["--fd", str(fd)], env=env, log=logs / "router.log", fds=(fd,)
+            "router", "inlet.router", ["--fd", str(fd)], env=public, log=logs / "router.log", fds=(fd,)
         )
         self._ending = asyncio.Event()
 
@@ -211,6 +225,13 @@ class _Parent:
                     return True
                 await asyncio.sleep(READY_RETRY_S)  # it is just starting, or being restarted
         return False  # control is not there to be asked; its replicas stay for the next start
+
+
+def command_for(program: Path, folder: Path, on_path: str | None) -> str:
+    """What to type to get `program` again: its name if the shell finds it, else its path, from `folder` if it is below."""
+    if on_path is not None and Path(on_path).absolute() == program:
+        return program.name
+    return shlex.quote(str(program.relative_to(folder) if program.is_relative_to(folder) else program))
 
 
 def _short(path: Path) -> str:

@@ -84,8 +84,14 @@ def grants(items: Sequence[str], namespace: str | None) -> tuple[Grant, ...]:
 
 
 def _grant(item: str, namespace: str | None) -> Grant:
-    word, _, place = item.partition(":")
-    where, _, endpoint = place.partition("/")
+    word, placed, place = item.partition(":")
+    where, narrowed, endpoint = place.partition("/")
+    if (placed and not where) or (narrowed and not endpoint):
+        # Half a place must not be read as a larger one: it may be a variable of a script that was empty.
+        raise Invalid(
+            f"{item!r} lacks a part: write {word}:namespace or {word}:namespace/endpoint",
+            field="--permission",
+        )
     try:
         permission = Permission(word)
     except ValueError:

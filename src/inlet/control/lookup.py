@@ -72,7 +72,7 @@ def _in_folder(path: Path, model: Model) -> Source:
         raise Refused(
             f"{model.repository}: {error.strerror}: it must be a folder with a config.json"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{model.repository}: config.json is not JSON ({error})") from error
     return Source(str(folder), local=True, commit=None, task=_task(model, config, files, None))
 

@@ -16,11 +16,11 @@ from inlet.router import routing
 from inlet.router.auth import authorise
 from inlet.router.context import Context
 from inlet.router.gate import check_state, patience
-from inlet.router.head import RequestHead
+from inlet.router.head import REMEMBERED, RequestHead
 from inlet.router.rewrite import request_head
 from inlet.router.routing import Destination
 
-MAX_PLANS = 2048  # kept with one table
+MAX_PLANS = REMEMBERED  # kept with one table
 
 
 @dataclass(slots=True, eq=False)

@@ -149,7 +149,8 @@ def _existing(url: URL) -> URL:
 
 
 def _checked(url: URL) -> URL:
-    if not url.database or url.database == ":memory:":
+    # A relative path would be another, empty database for whoever starts elsewhere.
+    if not Path(url.database or "").is_absolute():
         raise Invalid("a SQLite URL must name a file: sqlite:////absolute/path", field="INLET_DATABASE_URL")
     return url
 
@@ -177,8 +178,11 @@ def _only_opener(path: Path) -> Iterator[int]:
 
     Needed because switching a fresh file to WAL fails at once, whatever the busy timeout, while another process does so.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"the folder of the database {path} cannot be used ({error.strerror})") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock

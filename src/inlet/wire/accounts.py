@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inlet.core.access import EVERYWHERE, Grant, Permission, Token
 from inlet.wire.v2 import timestamp
-from inlet.wire.v2.documents import NAME_PATTERN
+from inlet.wire.v2.documents import NAME_PATTERN, ONE_LINE_PATTERN
 
 MAX_DAYS = 3650
 
@@ -31,7 +31,7 @@ class TokenGrant(_Shape):
 class NewToken(_Shape):
     """A request for a token."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=ONE_LINE_PATTERN)]
     permissions: Annotated[list[TokenGrant], Field(min_length=1, max_length=64)]
     expires_in_days: Annotated[float, Field(gt=0, le=MAX_DAYS, allow_inf_nan=False)] | None = None
 

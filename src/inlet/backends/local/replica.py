@@ -315,7 +315,8 @@ class Replica:
             exit_ = Exit(ExitKind.NOT_STARTED, f"The replica could not be started: {words}")
         elif self._unresponsive:
             exit_ = Exit(ExitKind.UNRESPONSIVE, f"Its health check failed {self._failures} times in a row")
-        elif ending is None and self._asked:
+        elif ending is None and (self._asked or not self.keeper_pid):
+            # Asked for, or found dead by the next control, as after a power cut: then nothing speaks against the revision.
             exit_ = Exit(ExitKind.STOPPED, "Killed")
         elif ending is not None and ending.code == 0 and self.phase is Phase.TERMINATING:
             # Somebody else's SIGTERM, and it drained in order: nothing is wrong with this revision.

@@ -46,7 +46,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in that file; `Refused` when it is none."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"{path.name} is not readable JSON; download it again") from error
     if not isinstance(value, dict):
         raise Refused(f"{path.name} is not a JSON object")

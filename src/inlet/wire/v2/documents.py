@@ -19,6 +19,7 @@ MAX_IDLE_MINUTES = 43_200  # 30 days
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
+ONE_LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}$"
 
 # The first line is the present list; the rest are spellings of 2023 that older clients still send.

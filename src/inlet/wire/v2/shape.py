@@ -29,6 +29,7 @@ _PATTERNS = {
     documents.ENV_NAME_PATTERN: "is not a name for an environment variable: letters, digits, '_', '.' and '-', "
     "not beginning with a digit",
     documents.REVISION_PATTERN: "must be a branch, tag or commit",
+    documents.ONE_LINE_PATTERN: "must be one line without control characters",
     r"^/": "must begin with '/'",
 }
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -47,6 +48,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "dict_type": lambda _: "must be an object",
     "model_type": lambda _: "must be an object",
     "model_attributes_type": lambda _: "must be an object",
+    "enum": lambda c: f"must be one of {_plain(c['expected'])}",
     "literal_error": lambda c: f"must be one of {_plain(c['expected'])}",
     "greater_than": lambda c: f"must be more than {c['gt']:g}",
     "greater_than_equal": lambda c: f"must be {c['ge']:g} or more",
