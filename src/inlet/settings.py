@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from inlet.core.errors import Invalid
+from inlet.core.origin import is_origin
 
 PREFIX = "INLET_"
 LONGEST_RUN_DIR = 60  # bytes; leaves room for the longest name of a socket
@@ -37,11 +37,6 @@ def _setting(
     """`like`: whether a text that is not empty can be this, and in words what it must be."""
     metadata = {"help": help_, "secret": secret, "choices": choices, "most": most, "like": like}
     return field(default=default, metadata=metadata, repr=not secret)
-
-
-def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
 
 
 def _is_domain(text: str) -> bool:
@@ -66,7 +61,7 @@ class Settings:
     public_url: str = _setting(
         "",
         "Base of `status.url`, e.g. https://ml.example.com; default http://HOST:PORT.",
-        like=(_is_origin, "an address like https://ml.example.com"),
+        like=(is_origin, "an address like https://ml.example.com"),
     )
     base_domain: str = _setting(
         "",

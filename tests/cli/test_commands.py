@@ -337,6 +337,15 @@ def test_wrong_usage_is_2(cli: Cli, args: list[str]) -> None:
     assert "Usage:" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "url", ["foo", "ftp://a", "http://[", "http://a:web", "http://a:99999", "http://a b"]
+)
+def test_what_is_no_address_is_named(cli: Cli, url: str) -> None:
+    result = cli("about", "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: url: {url!r} is not an address like http://127.0.0.1:8080")
+
+
 def test_every_command_teaches_by_example(cli: Cli) -> None:
     from typer.main import get_command
 

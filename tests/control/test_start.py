@@ -33,6 +33,8 @@ from tests.records import endpoint
         ("INLET_LOG_FORMAT", "xml", "one of json, console, auto"),
         ("INLET_PUBLIC_URL", "ml.example.com", "an address like https://ml.example.com"),
         ("INLET_PUBLIC_URL", "ftp://ml.example.com", "an address like https://ml.example.com"),
+        ("INLET_PUBLIC_URL", "http://[", "an address like https://ml.example.com"),
+        ("INLET_PUBLIC_URL", "http://ml.example.com:web", "an address like https://ml.example.com"),
         ("INLET_BASE_DOMAIN", "ML.example.com", "a domain in small letters like ml.example.com"),
         ("INLET_BASE_DOMAIN", "https://example.com", "a domain in small letters like ml.example.com"),
         ("INLET_MODELS", "models:/srv", "a list of absolute paths, separated by ':'"),

@@ -14,6 +14,7 @@ from inlet import __version__
 from inlet.client.info import EndpointInfo
 from inlet.core.access import Grant
 from inlet.core.errors import Invalid, Refused, Unavailable, WrongState
+from inlet.core.origin import is_origin
 
 T = TypeVar("T")
 
@@ -35,8 +36,7 @@ class Call(Generic[T]):
 
 def http_options(url: str, token: str, timeout: float) -> dict[str, Any]:
     """What either httpx client is made with; `Invalid` for an address or a token that cannot be one."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_origin(url):
         raise Invalid(f"{url!r} is not an address like http://127.0.0.1:8080", field="url")
     if not token or not (token.isascii() and token.isprintable()) or " " in token:
         raise Invalid("is not a token: it holds characters that no token has", field="token")
@@ -45,7 +45,7 @@ def http_options(url: str, token: str, timeout: float) -> dict[str, Any]:
         "headers": {"Authorization": f"Bearer {token}", "User-Agent": f"inlet/{__version__}"},
         "timeout": timeout,
         # The environment's proxy is for the world outside, and seldom says so.
-        "trust_env": parts.hostname not in ("localhost", "127.0.0.1", "::1"),
+        "trust_env": urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"),
     }
 
 
