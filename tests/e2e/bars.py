@@ -22,16 +22,11 @@ from inlet.sample import sample_folder
 from tests.machine import described
 
 from . import changes
-from .changes import Outage, Stage
+from .changes import QUICK, SLOW, Outage, Stage
 from .installation import TOKEN, Installation, installation, wait_for
 from .prober import Probe, Prober
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "bars.json"
-QUESTION = "How do I get my money back?"
-QUICK = {"inputs": {"source_sentence": QUESTION, "sentences": ["The sky is blue."]}}
-SLOW = {
-    "inputs": {"source_sentence": QUESTION, "sentences": ["Refunds are paid within five days. " * 14] * 3}
-}
 BEFORE = 50  # requests that are answered before the change begins
 CONNECTION_ERRORS = {"ConnectError", "ReadError", "WriteError", "RemoteProtocolError"}
 

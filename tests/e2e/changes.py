@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ from .installation import Installation, replica_id, wait_for
 from .prober import Probe, Prober
 
 BACK_WITHIN_S = 30.0  # far more than it takes: how long it did is measured
+QUESTION = "How do I get my money back?"
+QUICK = {"inputs": {"source_sentence": QUESTION, "sentences": ["The sky is blue."]}}
+SLOW = {
+    "inputs": {"source_sentence": QUESTION, "sentences": ["Refunds are paid within five days. " * 14] * 3}
+}
+BURST = 24  # of the slow ones
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,16 @@ def kill_a_busy_replica(stage: Stage) -> Outage:
     """SIGKILL while it works on several requests, by its own account."""
     replicas = stage.inlet.replicas()
     stage.prober.wait_for(200)  # until the router has as many connections as this load needs
-    busy = wait_for(
-        "a busy replica", lambda: next((r for r in replicas if _in_flight(r) >= 2), None), every=0.0
-    )
-    killed, gone = kill(busy)
+    with ExitStack() as stack:
+        asked = [(replica, stack.enter_context(_client_of(replica))) for replica in replicas]
+
+        def busy_one() -> psutil.Process | None:
+            if stage.prober.idle:
+                stage.prober.burst(BURST, SLOW)  # a fast machine is never busy with what comes one by one
+            return next((replica for replica, client in asked if _in_flight(client) >= 2), None)
+
+        busy = wait_for("a busy replica", busy_one, every=0.0)
+        killed, gone = kill(busy)
     stage.wait_for_replicas(len(replicas), other_than=[busy.pid])
     return Outage(killed, gone, time.monotonic())
 
@@ -118,10 +131,13 @@ def kill(process: psutil.Process) -> tuple[float, float]:
     return killed, time.monotonic()
 
 
-def _in_flight(replica: psutil.Process) -> float:
+def _client_of(replica: psutil.Process) -> httpx.Client:
     words = replica.cmdline()
-    with httpx.Client(transport=httpx.HTTPTransport(uds=words[words.index("--socket") + 1])) as client:
-        page = client.get("http://replica/metrics").text
+    return httpx.Client(transport=httpx.HTTPTransport(uds=words[words.index("--socket") + 1]))
+
+
+def _in_flight(client: httpx.Client) -> float:
+    page = client.get("http://replica/metrics").text
     return float(page.split("\ninlet_replica_in_flight ")[1].split("\n")[0])
 
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -57,6 +57,7 @@ class Prober:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._open = 0
+        self._extra: deque[Mapping[str, Any]] = deque()
         self._when_idle: list[Callable[[], None]] = []
         self.probes: list[Probe] = []
 
@@ -79,6 +80,8 @@ class Prober:
             while not self._stop.is_set():
                 due = start + count / self._rate
                 await asyncio.sleep(due - time.monotonic())
+                while self._extra:
+                    tasks.create_task(self._probe(client, time.monotonic(), self._extra.popleft()))
                 tasks.create_task(self._probe(client, due, next(self._bodies)))
                 count += 1
 
@@ -119,6 +122,15 @@ class Prober:
         while self.counts[200] < target:
             assert time.monotonic() < deadline, f"only {self.counts}"
             time.sleep(0.02)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is in flight."""
+        return not self._open and not self._extra
+
+    def burst(self, count: int, body: Mapping[str, Any]) -> None:
+        """Send so many more at once, beside those that come at the constant rate."""
+        self._extra.extend([body] * count)
 
     def when_idle(self, act: Callable[[], T]) -> T:
         """Do `act`, which must not block, right after an answer came while no other request was in flight."""
