@@ -28,7 +28,7 @@ _WANTED = re.compile(
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _LONGEST_PAUSE_S = 30.0  # between two tries
 _TIMEOUT_S = 10.0  # without a byte from the Hub
-_STALLED_S = 10.0  # after so long without data it is said
+_STALLED_S = 4.0  # after so long without data it is said: well before the try is given up
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
