@@ -288,7 +288,7 @@ def _seconds(values: Sequence[float]) -> str:
     """From the least to the greatest, to a tenth."""
     if not values:
         return "–"
-    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return f"{low} s" if low == high else f"{low} to {high} s"
 
 

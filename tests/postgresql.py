@@ -127,7 +127,7 @@ class Server:
             autocommit=True,
             connect_timeout=10,
         ) as connection:
-            answer = connection.execute(statement)  # type: ignore[call-overload]  # no literal
+            answer = connection.execute(statement)
             return answer.fetchall() if answer.description else []
 
     def cut_connections(self, database: str) -> int:

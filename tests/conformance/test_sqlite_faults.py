@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 
 from inlet.core.errors import Refused, Unavailable
 from inlet.store.sql import SqlStore
+from tests.database_file import locked
 from tests.full_disk import fill, free, small_disk
 from tests.records import endpoint, event
 
@@ -48,15 +49,6 @@ def remove(*files: Path) -> None:
 
 def exists(file: Path) -> bool:
     return file.exists()
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """As by another process that is in the middle of a writing transaction."""
-    with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 async def test_a_file_that_is_moved_away_is_missed_and_no_other_is_made(store: SqlStore, file: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from inlet.core.errors import Unavailable
 from inlet.core.routes import Route, Signal, Signals
 from inlet.store.sql import SqlStore
 from tests.control.test_reconciler import PERSON, Site
+from tests.database_file import away, locked
 
 DAY = 86_400.0
 
@@ -29,7 +29,7 @@ class Watched(Site):
         self.set_by = self.then_set = 0.0
         super().__init__(home)
         self.file = home / "inlet.db"
-        self.store = SqlStore(URL.create("sqlite", database=str(self.file)), busy_timeout=0.05)  # type: ignore[assignment]
+        self.store = SqlStore(URL.create("sqlite", database=str(self.file)), busy_timeout=0.05)
         self.board = LoadBoard(self.steady)
         self.loop = self.make_loop()
 
@@ -91,22 +91,6 @@ async def state(site: Watched, wanted: State) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"never {wanted}: {found}")
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-@contextmanager
-def away(file: Path) -> Iterator[None]:
-    aside = file.with_suffix(".aside")
-    file.rename(aside)
-    yield
-    aside.rename(file)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class Site:
 
     async def add(self, *, namespace: str = "default", low: int = 1, **model: object) -> Endpoint:
         spec = make_spec("good-1", low, max(1, low))
-        changed = replace(spec.workload.model, **model)  # type: ignore[arg-type]
+        changed = replace(spec.workload.model, **model)
         spec = replace(spec, workload=replace(spec.workload, model=changed))
         endpoint = intents.create(
             spec, id="e", namespace=namespace, name="e", person=PERSON, now=self.clock()
@@ -380,7 +380,7 @@ async def test_a_refusal_while_running_is_not_asked_again_at_once_and_ends_with_
     async with site.running():
         await site.add()
         await site.until(State.RUNNING, ticks=5)
-        site.backend.apply = counted  # type: ignore[method-assign]
+        site.backend.apply = counted
         site.backend.faults = {Fault.REFUSING}
         await site.change(
             lambda e: intents.update(e, make_spec("good-1", 2, 2), person=PERSON, now=site.clock())
@@ -404,15 +404,15 @@ async def test_what_cannot_be_forgotten_holds_up_no_other_endpoint(site: Site) -
     async def broken(_endpoint_id: str) -> None:
         raise PermissionError("not yours")
 
-    forget, site.backend.forget = site.backend.forget, broken  # type: ignore[method-assign]
+    forget, site.backend.forget = site.backend.forget, broken
     async with site.running():
         await site.add()
         await site.until(State.RUNNING, ticks=5)
         await site.change(lambda e: intents.delete(e, person=PERSON, now=site.clock()))
         await site.until_true("nothing left", lambda: not site.backend._sets, ticks=5)
-        await site.until_true("routers know", lambda: not site.publisher._table.routes)  # type: ignore[union-attr]
+        await site.until_true("routers know", lambda: not site.publisher._table.routes)
         assert [e.state for e in await site.store.all_endpoints()] == [State.DELETING]
-        site.backend.forget = forget  # type: ignore[method-assign]
+        site.backend.forget = forget
         site.loop.wake()
         for _ in range(100):
             await asyncio.sleep(0)
@@ -437,7 +437,7 @@ async def test_an_observation_from_before_an_action_ended_is_not_judged_by(site:
                 await asyncio.sleep(0)
         return seen
 
-    site.backend.apply, site.backend.observe = slow, before  # type: ignore[method-assign, assignment]
+    site.backend.apply, site.backend.observe = slow, before
     forgotten: list[bool] = []
     forget = site.backend.forget
 
@@ -445,7 +445,7 @@ async def test_an_observation_from_before_an_action_ended_is_not_judged_by(site:
         forgotten.append(bool(site.backend._sets))
         await forget(endpoint_id)
 
-    site.backend.forget = noted  # type: ignore[method-assign]
+    site.backend.forget = noted
     async with site.running():
         await site.add()
         await applying.wait()

@@ -114,7 +114,7 @@ def test_the_servers_hub_token_goes_to_no_other_server_than_the_hub(name: str) -
     source = Source("org/model", local=False, commit="c" * 40, task="fill-mask")
 
     def token(**model: object) -> str | None:
-        changed = replace(base.target.workload.model, **{"env": {}, "secrets": {}, **model})  # type: ignore[arg-type]
+        changed = replace(base.target.workload.model, **{"env": {}, "secrets": {}, **model})
         workload = replace(base.target.workload, model=changed)
         revision = replace(base.target, source=source, workload=workload)
         return launcher.replica_set(base, revision, 1, CATALOGUE).launch.env.get("HF_TOKEN")

@@ -44,7 +44,7 @@ def seen(
         SeenReplica(f"r{revision}-s{i}", Phase.INITIALIZING, detail="loading") for i in range(starting)
     ]
     count = ready + starting if n is None else n
-    return SeenReplicaSet(f"e-r{revision}", "e", revision, count, tuple(replicas), **more)  # type: ignore[arg-type]
+    return SeenReplicaSet(f"e-r{revision}", "e", revision, count, tuple(replicas), **more)
 
 
 def changed(endpoint: Endpoint, model: str = "good-2") -> Endpoint:

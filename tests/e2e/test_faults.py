@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.database_file import away, locked
 from tests.full_disk import fill, free, small_disk
 from tests.standins.hub import StandinHub, Trouble
 
@@ -54,23 +52,6 @@ def changes_again(inlet: Installation) -> None:
 
     wait_for("a change that is taken", change)
     assert inlet.endpoint("probed")["tags"] == ["after"]
-
-
-@contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """As by a backup program that holds a writing transaction."""
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-@contextmanager
-def away(database: Path) -> Iterator[None]:
-    aside = database.with_suffix(".aside")
-    database.rename(aside)
-    yield
-    aside.rename(database)
 
 
 def replace_a_replica(inlet: Installation, prober: Prober) -> None:

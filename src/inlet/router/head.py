@@ -47,13 +47,14 @@ MAX_DIGITS = 19
 MAX_HOST = 512  # bytes; names are at most 253
 MAX_REMEMBERED = 2048  # bytes of one head
 REMEMBERED = 1024  # heads
-SEEN = 4096  # hashes of heads that came once
+SEEN = 4096  # hashes
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 Fields = list[tuple[bytes, bytes]]
 NAMES_NOTHING: frozenset[bytes] = frozenset()
 
 _LINE = re.compile(rb"(%b) ([^ \r\n]+) HTTP/1\.([01])\r\n" % b"|".join(sorted(METHODS)))
+_seen: set[int] = set()  # hashes of heads that came once
 _NOT_VISIBLE = bytes([*range(33), *range(127, 256)])
 _READ_HERE = frozenset(
     {
@@ -128,7 +129,12 @@ def parse_head(raw: bytes) -> RequestHead:
             _seen.clear()
         _seen.add(digest)
         return _parse(raw)
-    head = _remembered(raw)
+    return _remembered(raw)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(raw: bytes) -> RequestHead:
+    head = _parse(raw)
     head.remembered = True
     return head
 
@@ -176,10 +182,6 @@ def _bad_line(raw: bytes) -> BadMessage:
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         return BadMessage(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return BadMessage(400, "a line of the head ends without CR LF")
-
-
-_remembered = lru_cache(maxsize=REMEMBERED)(_parse)
-_seen: set[int] = set()
 
 
 def check_unfinished(head: bytes, *, skipped: int, seen: int) -> None:

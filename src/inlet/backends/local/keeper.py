@@ -2,8 +2,9 @@
 
 Started by `replica.py` as `python -I -S keeper.py` with a `Plan` as JSON on standard input, in a session of its own. It
 depends on nobody: when control dies it goes on, and when it dies itself the kernel kills the replica. Standard library
-only, and only the cheap parts of it, because one runs beside every replica. `processes` and `identity` are also used
-by control. Must never write an environment variable's value anywhere.
+only, and only the cheap parts of it, because one runs beside every replica; one file, because it runs without this
+package on its path. `processes` and `identity` are also used by control. Must never write an environment variable's
+value anywhere.
 
 In the replica's folder it writes `keeper.json` (who it is, before the replica exists) and `exit.json` (how the replica
 ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
