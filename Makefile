@@ -32,7 +32,7 @@ up: $(VENV)/.installed  ## Install, start everything on one port, and show a sam
 	@exec $(BIN)/inlet up --port $(PORT) --sample
 
 test: $(VENV)/.installed-dev  ## Install what the tests need and run all of them but the slow ones
-	$(BIN)/pytest -m "not e2e"
+	$(BIN)/pytest -m "not e2e" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, changes and kills under load, soak
 	$(BIN)/pytest -m e2e --timeout 600 --durations 20

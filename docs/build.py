@@ -285,7 +285,7 @@ def _bar(bar: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _seconds(values: Sequence[float]) -> str:
-    """From the least to the greatest, to a tenth."""
+    """From the least to the greatest, to a hundredth."""
     if not values:
         return "–"
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"

@@ -7,6 +7,7 @@ installed with apt-get, if that is allowed; else the tests that need them are sk
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -187,7 +188,10 @@ def server() -> Iterator[Server]:
 def _programs() -> Path:
     found = _found()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
+        with (Path(tempfile.gettempdir()) / "inlet-tests-apt-get.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+            if _found() is None:
+                _install()
         found = _found()
     if found is None:
         raise Missing(

@@ -1,12 +1,14 @@
 """Worlds of real processes, and the promise that none of them outlives its test."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ def processes_of(home: Path) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL for each in turn; what went with one before it is gone already, and that is as well."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def kept(home: Path) -> dict[str, Path]:
@@ -52,8 +61,7 @@ def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="inlet-") as name:
         yield Path(name)
         left = processes_of(Path(name))
-        for pid in left:
-            os.kill(pid, 9)
+        kill(left)
         assert not left, "processes outlived their backend"
 
 

@@ -17,7 +17,7 @@ from inlet.backends.local import keeper
 from inlet.backends.local.records import KeeperRecord
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase
-from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
+from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, kill, processes_of
 from tests.backends.worlds import FAST, LocalWorld, get, lines, ready, replica_set
 
 SERVE_TWO = json.dumps([{"does": "serve", "name": "e1-r1", "n": 2}])
@@ -127,8 +127,7 @@ async def test_what_a_power_cut_ended_is_not_held_against_the_revision(
     home: Path, driver: Callable[..., Driver]
 ) -> None:
     held(home, driver)
-    for pid in processes_of(home):
-        os.kill(pid, signal.SIGKILL)
+    kill(processes_of(home))  # keepers first: they are older, and none is to write down how its replica ended
     world = await open_world(home)
     (found,) = await world.backend.observe()
     assert (found.replicas, found.failed_starts, found.last_exit) == ((), 0, None)

@@ -18,7 +18,7 @@ from inlet.backends.local import cgroups, keeper, limits
 from inlet.core.catalogue import CATALOGUE, Availability
 from inlet.core.errors import Refused
 from inlet.core.seen import ExitKind
-from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, processes_of
+from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, kill, processes_of
 from tests.backends.unprivileged import as_nobody, nobody
 from tests.backends.worlds import SMALL, WITHIN_S, LocalWorld, get, lines, ready, replica_set
 
@@ -400,8 +400,7 @@ def test_memory_that_processes_share_counts_once() -> None:
                 "the true one, once the sum is over it"
             )
         finally:
-            for pid in tree:
-                os.kill(pid, signal.SIGKILL)
+            kill(tree)
 
 
 def test_neighbours_get_different_cpus() -> None:
