@@ -1,7 +1,6 @@
 """What only a server can show: its death, its silence, its locks and rights, and what errors keep to themselves."""
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from inlet.store.postgresql import PostgresqlDatabase
 from inlet.store.schema import MIGRATIONS, upgrade
 from inlet.store.sql import SqlStore, database_url
 from inlet.store.tables import METADATA
+from tests.conformance.migrations import with_next_migration
 from tests.postgresql import PASSWORD, ROLE, Server
 from tests.records import endpoint, event, token
 
@@ -233,29 +233,13 @@ def test_the_migrations_make_what_the_statements_expect(url: URL, postgresql: Se
     reference.dispose()
 
 
-NEXT = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = "{down}"
-
-def upgrade():
-    op.add_column("namespaces", sa.Column("colour", sa.Text))
-    op.drop_table("no_such_table")
-"""
-
-
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(
     store: SqlStore, url: URL, tmp_path: Path
 ) -> None:
     await store.add_namespace("default", 1.0)
-    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    versions = tmp_path / "migrations" / "versions"
-    newest = max(path.name[:4] for path in versions.glob("*.py"))
-    (versions / "9999_next.py").write_text(NEXT.format(down=newest))
+    migrations = with_next_migration(tmp_path, "op.drop_table('no_such_table')")
     with pytest.raises(ProgrammingError, match="no_such_table"):
-        migrate(url, tmp_path / "migrations")
+        migrate(url, migrations)
     engine = create_engine(url.set(drivername="postgresql+psycopg"))
     assert "colour" not in {column["name"] for column in inspect(engine).get_columns("namespaces")}
     engine.dispose()

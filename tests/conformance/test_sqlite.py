@@ -1,7 +1,6 @@
 """What only the file can show: modes, locks, kills, migrations, and what its errors keep to themselves."""
 
 import asyncio
-import shutil
 import signal
 import sqlite3
 import stat
@@ -21,10 +20,11 @@ from sqlalchemy.exc import OperationalError
 from inlet.core.errors import Invalid, Refused, Unavailable
 from inlet.settings import Settings
 from inlet.store.database import WRITES
-from inlet.store.schema import MIGRATIONS, upgrade
+from inlet.store.schema import upgrade
 from inlet.store.sql import SqlStore, database_url
 from inlet.store.sqlite import blocking_engine_for
 from inlet.store.tables import METADATA
+from tests.conformance.migrations import with_next_migration
 from tests.records import endpoint, event, token
 
 
@@ -167,28 +167,6 @@ def test_the_migrations_make_what_the_statements_expect(tmp_path: Path) -> None:
     assert made_rows[index] == wanted_rows[index], "the part after WHERE is invisible to compare_metadata"
     engine.dispose()
     reference.dispose()
-
-
-NEXT = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = "{down}"
-
-def upgrade():
-    op.add_column("namespaces", sa.Column("colour", sa.Text))
-    {more}
-"""
-
-
-def with_next_migration(folder: Path, more: str) -> Path:
-    """The migrations that ship, and one of the future."""
-    shutil.copytree(MIGRATIONS, folder / "migrations")
-    versions = folder / "migrations" / "versions"
-    newest = max(path.name[:4] for path in versions.glob("*.py"))
-    (versions / "9999_next.py").write_text(NEXT.format(down=newest, more=more))
-    return folder / "migrations"
 
 
 async def test_an_old_database_is_brought_up_to_date_and_keeps_its_rows(

@@ -75,6 +75,27 @@ async def test_a_backup_that_is_put_in_place_is_used_at_once(store: SqlStore, fi
     assert list(await store.list_namespaces()) == ["default", "again"]
 
 
+async def test_no_write_is_said_to_be_done_that_went_into_the_file_before(file: Path) -> None:
+    store = SqlStore(URL.create("sqlite", database=str(file)), busy_timeout=30.0)
+    await store.open()
+    backup = file.with_name("backup.db")
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    assert list(await store.list_namespaces()) == []  # there is a connection now, to the file before
+    with locked(file):
+        first = asyncio.create_task(store.add_namespace("first", 2.0))
+        second = asyncio.create_task(store.add_namespace("second", 3.0))
+        await asyncio.sleep(0)  # the first waits for the lock, the second for the first
+        for end in ("", "-wal", "-shm"):
+            move(file.with_name(f"inlet.db{end}"), file.with_name(f"aside.db{end}"))
+        move(backup, file)
+    with pytest.raises(Unavailable, match="replaced meanwhile"):
+        await first
+    await second
+    assert list(await store.list_namespaces()) == ["second"]
+    await store.close()
+
+
 @pytest.mark.parametrize("cut_short", [False, True])
 async def test_of_calls_at_once_none_uses_the_file_that_was_replaced(
     store: SqlStore, file: Path, *, cut_short: bool

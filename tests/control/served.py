@@ -48,13 +48,14 @@ async def serve(folder: Path) -> None:
         store=store,
         backend=backend,
         launcher=Launcher(vault=vault, server_token=None, first_namespace=namespace),
-        board=LoadBoard(),
+        board=LoadBoard(time.monotonic),
         publisher=RoutePublisher(),
         policy=Policy(startup_timeout=600.0, grace=5.0),
         lookup=_look_up,
         host_of=lambda _: None,
         preset_tokens=(),
         clock=time.time,
+        steady=time.monotonic,
     )
     app = build_app(
         store=store, backend=backend, vault=vault, settings=settings, wake=loop.wake, clock=time.time

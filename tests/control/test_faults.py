@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from inlet.control.load import LoadBoard
 from inlet.core import intents
 from inlet.core.endpoint import State
 from inlet.core.errors import Unavailable
@@ -30,7 +29,6 @@ class Watched(Site):
         super().__init__(home)
         self.file = home / "inlet.db"
         self.store = SqlStore(URL.create("sqlite", database=str(self.file)), busy_timeout=0.05)
-        self.board = LoadBoard(self.steady)
         self.loop = self.make_loop()
 
     @asynccontextmanager

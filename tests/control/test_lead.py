@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import random
 from collections.abc import Callable, Generator
@@ -14,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inlet.control import election
+from inlet.control import lead as lead_module
 from inlet.control.election import LEADS_FOR_S, NOBODY, TAKES_AFTER_S, Candidate
 from inlet.control.lead import Lead
+from inlet.control.peers import Watch
 from inlet.core.errors import Unavailable
-from inlet.store.base import Lease
+from inlet.store.base import Lease, Notice
 from inlet.store.memory import MemoryStore
 
 
@@ -286,6 +289,72 @@ async def test_after_a_database_that_was_away_the_one_that_led_leads_on(store: M
     assert not b.leads, "it has not watched a silent holder, it has watched nothing"
     await a.beat()
     assert (a.leads, b.leads) == (True, False)
+
+
+class Full(MemoryStore):
+    """Can be read, and not be written while it has no room."""
+
+    has_room = True
+
+    async def put_lease(self, holder: str, url: str, *, seen: Lease | None) -> Lease | None:
+        if not self.has_room:
+            raise Unavailable("no room")
+        return await super().put_lease(holder, url, seen=seen)
+
+
+async def test_after_a_database_that_could_not_be_written_the_one_that_led_leads_on() -> None:
+    clock, store = Clock(), Full()
+    await store.open()
+    a, b = await _lead(store, "a", clock), await _lead(store, "b", clock)
+    await a.beat()
+    await b.beat()
+    store.has_room = False
+    for _ in range(int(2 * TAKES_AFTER_S)):
+        clock.now += 1.0
+        for each in (a, b):
+            with contextlib.suppress(Unavailable):
+                await each.beat()
+    store.has_room = True
+    await b.beat()
+    assert not b.leads, "it has failed to write as the holder has: that one's silence says nothing"
+    await a.beat()
+    assert (a.leads, b.leads) == (True, False)
+
+
+class Hanging(MemoryStore):
+    """Hangs once, and as a driver that answers the first cancellation with a word to the server."""
+
+    asked = 0
+
+    async def get_lease(self) -> Lease | None:
+        self.asked += 1
+        if self.asked == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.Event().wait()
+        return await super().get_lease()
+
+
+async def test_a_call_that_hangs_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lead_module, "CALL_WITHIN_S", 0.01)
+    store = Hanging()
+    await store.open()
+    a = Lead(store, me="a", url="http://a", before_taking=store.open)
+    running = asyncio.create_task(a.run())
+    async with asyncio.timeout(60):
+        while not a.leads:
+            await a.turn()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+def test_of_notices_that_lay_there_before_nobody_knows_how_old_they_are() -> None:
+    watch = Watch(Clock())
+    first, second = (Notice("b", "signals", "{}", beat) for beat in (1, 2))
+    assert watch.read([first]) == []
+    assert watch.read([first]) == []
+    assert watch.read([second]) == [second]
 
 
 @given(

@@ -89,7 +89,7 @@ class Control:
 
     async def start(self) -> None:
         """Also after an end: the home and what runs on the platform are as they were left."""
-        self.board, self.publisher = LoadBoard(), RoutePublisher()
+        self.board, self.publisher = LoadBoard(self.steady), RoutePublisher()
         self.several = Several(
             self.line,
             settings=Settings(home=self.home, port=ord(self.home.name[0])),

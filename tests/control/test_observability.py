@@ -127,6 +127,15 @@ async def test_pages_of_entries_meet(api: Api, order: str) -> None:
     assert len(pages) == 4
 
 
+async def test_the_page_before_is_the_one_that_one_came_from(api: Api) -> None:
+    await api.create()
+    api.backend.lines = [LogLine(T0 + i, "r", "stdout", f"{i:05}") for i in range(8)]
+    response = await api.call("GET", f"{V3}?limit=2&order=asc")
+    for rel in ("next", "next", "prev"):
+        response = await api.call("GET", links(response)[rel].removeprefix("https://ml.example.com"))
+    assert [entry["line"] for entry in response.json()] == ["00002", "00003"]
+
+
 async def test_download(api: Api) -> None:
     await api.create()
     api.backend.lines = LINES

@@ -37,9 +37,10 @@ class Site:
 
     def __init__(self, home: Path) -> None:
         self.store, self.backend = MemoryStore(), FakeBackend()
-        self.board, self.publisher = LoadBoard(), RoutePublisher()
+        self.board, self.publisher = LoadBoard(self.steady), RoutePublisher()
         self.vault = Vault([generate_key()])
         self.later = 0.0
+        self.leads = True
         self.lookups: list[tuple[str, str | None]] = []
         self.lookup_errors: list[Exception] = []
         self.launcher = Launcher(vault=self.vault, server_token="hub-token", first_namespace="default")
@@ -58,6 +59,7 @@ class Site:
             preset_tokens=(),
             clock=self.clock,
             steady=self.steady,
+            leads=lambda: self.leads,
         )
 
     def clock(self) -> float:
@@ -336,6 +338,39 @@ async def test_strays_are_removed_and_a_new_loop_finds_everything(site: Site) ->
         await site.until_true("stray gone", lambda: set(site.backend._sets) == {"e-r1"}, ticks=5)
         assert await site.replicas() == {"e-r1": 1}
         assert await site.table() == [("running", 1)]
+
+
+async def test_a_lead_that_ends_with_a_commit_ends_before_the_calls(site: Site) -> None:
+    commit = site.store.commit
+
+    async def last_commit(endpoint: Endpoint, events: Sequence[Event]) -> Endpoint | None:
+        done = await commit(endpoint, events)
+        site.leads = False
+        return done
+
+    site.store.commit = last_commit
+    async with site.running():
+        await site.add()
+        await site.until_true("a commit", lambda: not site.leads, ticks=5)
+        await site.until_true("its calls refused", lambda: site.loop._memory["e"].note is not None, ticks=5)
+        assert await site.replicas() == {}
+
+
+async def test_no_stray_is_removed_without_the_lead(site: Site) -> None:
+    async with site.running():
+        await site.add()
+        await site.until(State.RUNNING, ticks=5)
+    stray = replace(site.backend._sets["e-r1"].applied, id="stray-r1", endpoint_id="stray")
+    await site.backend.remove("e-r1", grace=0.0)
+    await site.backend.apply(stray)
+    site.store, site.leads = MemoryStore(), False
+    site.loop = site.make_loop()
+    async with site.running():
+        await site.until_true("a pass", lambda: site.loop._failed, ticks=5)
+        assert "stray-r1" in site.backend._sets
+        site.leads = True
+        site.loop.wake()
+        await site.until_true("stray gone", lambda: "stray-r1" not in site.backend._sets, ticks=5)
 
 
 async def test_one_that_never_becomes_ready_is_given_up_in_time(site: Site) -> None:

@@ -160,7 +160,7 @@ class Follower:
                 self._leaving.add(left.id)
 
     async def _tell(self) -> None:
-        reports = self._board.reports(self._clock())
+        reports = self._board.reports()
         signals = [signal for report in reports for signal in report.endpoints]
         busy, waiting = bool(signals), any(signal.waiting for signal in signals)
         pause = TELLS_EVERY_S

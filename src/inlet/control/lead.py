@@ -16,6 +16,7 @@ import structlog
 from inlet.control.election import LOOKS_EVERY_S, NOBODY, RENEWS_EVERY_S, Candidate
 from inlet.core.errors import InletError
 from inlet.store.base import Lease, Store
+from inlet.store.limit import limit
 
 log = structlog.get_logger()
 
@@ -71,7 +72,7 @@ class Lead:
         while True:
             began, before, reached = self._clock(), reached, False
             try:
-                async with asyncio.timeout(CALL_WITHIN_S):
+                async with limit(CALL_WITHIN_S):
                     await self.beat()
                 reached = True
             except (InletError, TimeoutError) as error:

@@ -21,10 +21,10 @@ class LoadBoard:
     """The latest report of each router, and a short history of pending requests.
 
     Callers speak of time in seconds since the epoch (`now`), as records do; what is kept here is measured with `steady`,
-    which nobody sets (without it, `now` is taken to be such a clock).
+    which nobody sets.
     """
 
-    def __init__(self, steady: Callable[[], float] | None = None) -> None:
+    def __init__(self, steady: Callable[[], float]) -> None:
         self._steady = steady
         self._reports: dict[str, tuple[float, dict[str, Signal]]] = {}
         self._history: dict[str, deque[tuple[float, int]]] = {}
@@ -33,7 +33,7 @@ class LoadBoard:
 
     def record(self, signals: Signals, now: float) -> bool:
         """Take one router's report; True when a request waits somewhere, so the loop should look at once."""
-        here = self._here(now)
+        here = self._steady()
         for router in [id_ for id_, (at, _) in self._reports.items() if here - at >= SILENT_AFTER_S]:
             del self._reports[router]  # each start of a router has an id of its own
         self._reports[signals.router_id] = (here, {s.endpoint_id: s for s in signals.endpoints})
@@ -52,9 +52,9 @@ class LoadBoard:
                 history.popleft()
         return any(s.waiting > 0 for s in signals.endpoints)
 
-    def reports(self, now: float) -> tuple[Signals, ...]:
+    def reports(self) -> tuple[Signals, ...]:
         """The latest report of each router that is not silent, as it was taken."""
-        here = self._here(now)
+        here = self._steady()
         return tuple(
             Signals(router, tuple(by_id.values()))
             for router, (at, by_id) in self._reports.items()
@@ -63,7 +63,7 @@ class LoadBoard:
 
     def load(self, endpoint_id: str, *, cpu: float | None, now: float) -> Load:
         """All routers together, as the step wants it."""
-        here = self._here(now)
+        here = self._steady()
         last_request = self._last_request.get(endpoint_id)
         signals = [
             by_id[endpoint_id]
@@ -90,7 +90,3 @@ class LoadBoard:
         """In flight and waiting at all routers, by the latest report of each."""
         signals = (by_id[endpoint_id] for _, by_id in self._reports.values() if endpoint_id in by_id)
         return sum(s.in_flight + s.waiting for s in signals)
-
-    def _here(self, now: float) -> float:
-        """The same moment on the clock that nobody sets."""
-        return now if self._steady is None else self._steady()

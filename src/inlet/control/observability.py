@@ -166,8 +166,9 @@ def routes(
         endpoint = await found(request, namespace, name)
         wanted = asked.filter()
         lines = backend.logs(endpoint.id, replica_id=asked.replica, tail=None, follow=False)
-        # What follows a cursor is read forwards from it, whatever the order of the first page was.
-        newest = order == "desc" and (wanted.after is None or wanted.before is not None)
+        # From a cursor the lines next to it are read, whatever the order of the first page was.
+        by_order = (wanted.after is None) == (wanted.before is None)
+        newest = order == "desc" if by_order else wanted.before is not None
         page = await logs.page(_closing(lines), wanted, limit=limit, newest=newest)
         response = answer([logs.render_entry(line, longest=asked.line_max_length) for _, line in page.lines])
         query = {key: value for key, value in request.query_params.items() if key not in ("after", "before")}

@@ -58,9 +58,9 @@ class Reconciler:
     """One per control process. `run()` until cancelled; `wake()` from anywhere on the loop's thread.
 
     `lookup` is `control/lookup.py`'s `look_up`; `host_of` answers an endpoint's own host, None without a base domain.
-    `clock` gives the time of day, which may be set at any moment; `steady` only the seconds that pass (without it, `clock`
-    is one that nobody sets). Where several controls share the store, `leads` says whether this one may act, and `show`
-    lets the others know what was seen and which replica sets are routed to.
+    `clock` gives the time of day, which may be set at any moment; `steady` only the seconds that pass. Where several
+    controls share the store, `leads` says whether this one may act, and `show` lets the others know what was seen and which
+    replica sets are routed to.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Reconciler:
         host_of: Callable[[Endpoint], str | None],
         preset_tokens: Sequence[Token],
         clock: Callable[[], float],
-        steady: Callable[[], float] | None = None,
+        steady: Callable[[], float],
         leads: Callable[[], bool] | None = None,
         show: Callable[[Sequence[SeenReplicaSet], Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._backend, self._launcher = store, backend, launcher
         self._board, self._publisher, self._policy = board, publisher, policy
         self._lookup, self._host_of, self._preset_tokens = lookup, host_of, tuple(preset_tokens)
-        self._clock, self._steady = clock, steady or clock
+        self._clock, self._steady = clock, steady
         self._leads, self._show = leads, show
         self._looked_at = self._clock(), self._steady()
         self._memory: dict[str, _Memory] = {}

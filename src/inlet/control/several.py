@@ -29,6 +29,7 @@ from inlet.core.errors import BackendUnavailable, InletError, Misdirected
 from inlet.core.seen import SeenReplicaSet
 from inlet.settings import Settings
 from inlet.store.base import Store
+from inlet.store.limit import limit
 
 log = structlog.get_logger()
 
@@ -113,7 +114,7 @@ class Several:
     async def leave(self) -> None:
         """Nothing of this control goes on: another may take the lead at once."""
         try:
-            async with asyncio.timeout(CALL_WITHIN_S):
+            async with limit(CALL_WITHIN_S):
                 await self.lead.resign()
                 await self._leader.clear()
         except (InletError, TimeoutError) as error:

@@ -15,7 +15,6 @@ restarted or has moved is found again by the next call; several controls may ope
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,11 +27,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from inlet.core.errors import Refused, Unavailable
+from inlet.store.limit import limit
 from inlet.store.schema import upgrade
 
 _POOL_SIZE = 5
 _POOL_OVERFLOW = 5  # more while callers wait, closed again afterwards
-_CLEAN_UP_S = 1.0  # for the driver to cancel a statement that we gave up
 _PREPARE_WITHIN_S = 120.0  # migrations, and waiting for another control's
 _MIGRATING = 0x696E6C6574  # "inlet": the advisory lock's number
 _DENIED = "42501"
@@ -65,7 +64,7 @@ class PostgresqlDatabase:
     async def prepare(self) -> None:
         engine = self._engine(poolclass=NullPool)
         try:
-            async with _limit(_PREPARE_WITHIN_S), engine.begin() as connection:
+            async with limit(_PREPARE_WITHIN_S), engine.begin() as connection:
                 await connection.execute(text("SET LOCAL statement_timeout = 0"))
                 await connection.execute(text("SET LOCAL lock_timeout = 0"))
                 encoding = (await connection.execute(text("SHOW server_encoding"))).scalar_one()
@@ -97,7 +96,7 @@ class PostgresqlDatabase:
 
     @asynccontextmanager
     async def turn(self, *, writes: bool) -> AsyncIterator[None]:  # noqa: ARG002 - readers and writers are alike here
-        async with _limit(self._patience + 1.0):  # later than the server's own limits, whose errors say more
+        async with limit(self._patience + 1.0):  # later than the server's own limits, whose errors say more
             yield
 
     def insert(self, table: Table) -> Insert:
@@ -153,14 +152,3 @@ class PostgresqlDatabase:
 def _leave_standby(context: ExceptionContext) -> None:
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
-
-
-@asynccontextmanager
-async def _limit(seconds: float) -> AsyncIterator[None]:
-    """Raise `TimeoutError` after `seconds`.
-
-    The driver takes the first cancellation as a wish, and asks the server to end the statement; a server that hangs
-    would keep it waiting for another ten seconds. The second one makes it close the connection.
-    """
-    async with asyncio.timeout(seconds + _CLEAN_UP_S), asyncio.timeout(seconds):
-        yield

@@ -41,7 +41,8 @@ class SqliteDatabase:
     """`database.Database` in a file. `busy_timeout`: seconds that a call waits for another process's transaction.
 
     A file that is moved away is missed at the next call and no other is made in its place; once it is back, or another
-    (a backup, say) lies there, that one is used.
+    (a backup, say, without the `-wal` and `-shm` of the file before) lies there, that one is used. A write is never said
+    to be done when it went into a file that lies there no more.
     """
 
     def __init__(self, url: URL, *, busy_timeout: float) -> None:
@@ -63,8 +64,8 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def turn(self, *, writes: bool) -> AsyncIterator[None]:
-        await self._find_file()
         if not writes:
+            await self._find_file()
             yield
             return
         # SQLite has one writer. Within this process writers queue here, in order; only other processes are met with
@@ -72,17 +73,23 @@ class SqliteDatabase:
         async with asyncio.timeout(_TURN_WITHIN_S):
             await self._writers.acquire()
         try:
+            file = await self._find_file()
             yield
+            if self._file_now() != file:  # the commit may have gone into the one that was there before
+                raise Unavailable(
+                    "the database's file was replaced meanwhile: look what is in it, and try again"
+                )
         finally:
             self._writers.release()
 
-    async def _find_file(self) -> None:
-        """`Unavailable` without the file; connections to one that was replaced are let go."""
+    async def _find_file(self) -> tuple[int, int]:
+        """The file; `Unavailable` without one. Connections to one that was replaced are let go."""
         async with self._finding:  # nobody passes while there are connections to the file before
             file = self._file_now()
             if self._file not in (None, file) and self._engine is not None:
                 await self._engine.dispose()
             self._file = file
+            return file
 
     def _file_now(self) -> tuple[int, int]:
         try:
