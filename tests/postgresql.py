@@ -40,8 +40,8 @@ class Missing(Exception):
 class Server:
     """`start()` (in the main thread, with which it ends) and `stop()` as often as a test likes; the databases stay."""
 
-    def __init__(self, programs: Path, folder: Path, port: int) -> None:
-        self._programs, self._folder, self.port = programs, folder, port
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._folder, self.port = programs, folder, 0
         self._data = folder / "data"
         self._names = count()
         self._databases: list[str] = []
@@ -57,6 +57,9 @@ class Server:
         options = ["--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", "--no-sync"]
         made = self._run("initdb", "-D", self._data, "-U", _ADMIN, f"--pwfile={password}", *options)
         assert made.wait(60) == 0, self._log()
+        with socket.socket() as free:  # chosen late, for others choose ports meanwhile
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.start()
         self.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
 
@@ -173,11 +176,8 @@ class Server:
 def server() -> Iterator[Server]:
     """Started, with a role of no special rights; `Missing` where there is none and none can be installed."""
     programs = _programs()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="inlet-pg-") as folder:
-        made = Server(programs, Path(folder), port)
+        made = Server(programs, Path(folder))
         try:
             made.initialise()
             yield made

@@ -31,11 +31,19 @@ def _setting(
     *,
     secret: bool = False,
     choices: Sequence[str] = (),
+    least: int = 0,
     most: float = math.inf,
     like: tuple[Callable[[str], bool], str] | None = None,
 ) -> Any:
     """`like`: whether a text that is not empty can be this, and in words what it must be."""
-    metadata = {"help": help_, "secret": secret, "choices": choices, "most": most, "like": like}
+    metadata = {
+        "help": help_,
+        "secret": secret,
+        "choices": choices,
+        "least": least,
+        "most": most,
+        "like": like,
+    }
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -102,7 +110,9 @@ class Settings:
     )
     drain_seconds: float = _setting(30.0, "How long a replica that leaves may finish its requests.")
     max_body_bytes: int = _setting(100_000_000, "Largest request body that the router forwards.")
-    max_pending: int = _setting(1024, "Requests per endpoint in flight and waiting before 429 is answered.")
+    max_pending: int = _setting(
+        1024, "Requests per endpoint in flight and waiting before 429 is answered.", least=1
+    )
     head_timeout: float = _setting(15.0, "Seconds a client may take to send a request's head.")
     body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
     answer_timeout: float = _setting(
@@ -186,7 +196,7 @@ def secret_variables() -> tuple[str, ...]:
 def _parse(name: str, text: str, item: Field[Any]) -> Any:
     default: Any = item.default
     kind: type = type(default)
-    choices, most = item.metadata["choices"], item.metadata["most"]
+    choices, least, most = (item.metadata[key] for key in ("choices", "least", "most"))
     if kind is bool:
         words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
         if text.strip().lower() not in words:
@@ -194,13 +204,13 @@ def _parse(name: str, text: str, item: Field[Any]) -> Any:
         return words[text.strip().lower()]
     if kind in (int, float):
         expected = ("a whole number" if kind is int else "a number of seconds") + (
-            ", 0 or more" if most == math.inf else f" from 0 to {most}"
+            f", {least} or more" if most == math.inf else f" from {least} to {most}"
         )
         try:
             number = kind(text)
         except ValueError:
             raise Invalid(f"{text!r} is not {expected}", field=name) from None
-        if not (0 <= number <= most and math.isfinite(number)):
+        if not (least <= number <= most and math.isfinite(number)):
             raise Invalid(f"{text!r} is not {expected}", field=name)
         return number
     if choices and text.lower() not in choices:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from inlet.backends.local.site import subtree_name
 from tests.backends.worlds import WITHIN_S, LocalWorld
+from tests.control_groups import subtrees_of
 
 
 def processes_of(home: Path) -> list[int]:
@@ -52,7 +52,7 @@ def assert_clean(home: Path) -> None:
     left = [str(path.relative_to(home)) for path in sorted((home / "replicas").rglob("*"))]
     assert left == ["replicas/lock"]
     assert processes_of(home) == []
-    assert list(Path("/sys/fs/cgroup").rglob(subtree_name(home))) == []
+    assert subtrees_of(home) == []
 
 
 @pytest.fixture

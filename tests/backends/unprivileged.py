@@ -30,7 +30,7 @@ AS_NOBODY = (
 
 def why_not_as_nobody() -> str:
     if os.getuid() != 0:
-        rung = limits.find_rung("inlet-test-of-rights")
+        rung = limits.find_rung(f"inlet-test-of-rights-{os.getpid()}")
         rung.close()
         return "this user may make control groups" if rung.cpu.enforced or rung.memory.enforced else ""
     if shutil.which("setpriv") is None:

@@ -51,10 +51,6 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
     file.chmod(mode)
 
 
-def content(file: Path) -> str:
-    return file.read_text()
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -100,13 +96,6 @@ async def test_a_database_that_stays_locked_is_unavailable_and_recovers(store: S
     other.close()
     await store.add_namespace("default", 1.0)
     assert list(await store.list_namespaces()) == ["default"]
-
-
-async def test_a_file_that_is_no_database_is_unavailable(file: Path) -> None:
-    write(file, "Dear diary, " * 100)
-    with pytest.raises(Unavailable, match="not a database"):
-        await SqlStore(url(file)).open()
-    assert content(file) == "Dear diary, " * 100
 
 
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:

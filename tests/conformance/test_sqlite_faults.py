@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -73,6 +74,24 @@ async def test_a_backup_that_is_put_in_place_is_used_at_once(store: SqlStore, fi
     assert list(await store.list_namespaces()) == ["default"]
     await store.add_namespace("again", 3.0)
     assert list(await store.list_namespaces()) == ["default", "again"]
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a text", "another program's"])
+def test_what_is_not_ours_is_left_as_it_was(file: Path, kind: str) -> None:
+    file.parent.mkdir()
+    if kind == "a folder":
+        file.mkdir()
+    elif kind == "a text":
+        file.write_text("[server]\n" * 100)
+    else:
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("CREATE TABLE customers (name TEXT)")
+    file.chmod(0o755)
+    before = file.read_bytes() if file.is_file() else b""
+    with pytest.raises(Refused, match=r"inlet\.db is .*the URL must name"):
+        asyncio.run(open_store(file).open())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+    assert (file.read_bytes() if file.is_file() else b"") == before
 
 
 async def test_no_write_is_said_to_be_done_that_went_into_the_file_before(file: Path) -> None:

@@ -17,6 +17,7 @@ import uvicorn
 from inlet.backends.base import LogLine
 from inlet.core.access import Grant
 from inlet.core.endpoint import Revision, State
+from inlet.core.errors import Misdirected
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica, SeenReplicaSet
 from tests.control.conftest import READ, T0, Api
 
@@ -134,6 +135,29 @@ async def test_the_page_before_is_the_one_that_one_came_from(api: Api) -> None:
     for rel in ("next", "next", "prev"):
         response = await api.call("GET", links(response)[rel].removeprefix("https://ml.example.com"))
     assert [entry["line"] for entry in response.json()] == ["00002", "00003"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "v2/{}/logs",
+        "v2/{}/logs?follow=true",
+        "v2/{}/logs/sse",
+        "v3/{}/logs",
+        "v3/{}/logs/download",
+        "v3/{}/logs/sse",
+    ],
+)
+async def test_logs_that_are_elsewhere_are_said_to_be_there(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def elsewhere(*_: object, **__: object) -> None:
+        raise Misdirected("ask http://there")
+
+    await api.create()
+    monkeypatch.setattr(api.backend, "logs", elsewhere)
+    told = await api.refused(421, "GET", f"/{path.format('endpoint/default/mini')}")
+    assert "http://there" in told
 
 
 async def test_download(api: Api) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inlet.control.bootstrap import ensure_namespace
+from inlet.control.bootstrap import ensure_namespace, refuse_while_led
+from inlet.control.election import TAKES_AFTER_S
 from inlet.control.launch import Launcher
 from inlet.control.vault import Vault, generate_key
 from inlet.core.catalogue import CATALOGUE
@@ -27,7 +29,7 @@ from tests.records import endpoint
         ("INLET_PORT", "web", "a whole number from 0 to 65535"),
         ("INLET_DRAIN_SECONDS", "nan", "a number of seconds, 0 or more"),
         ("INLET_STARTUP_TIMEOUT", "inf", "a number of seconds, 0 or more"),
-        ("INLET_MAX_PENDING", "-5", "a whole number, 0 or more"),
+        ("INLET_MAX_PENDING", "0", "a whole number, 1 or more"),
         ("INLET_STRICT_INSTANCES", "maybe", "1 or 0"),
         ("INLET_LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
         ("INLET_LOG_FORMAT", "xml", "one of json, console, auto"),
@@ -88,6 +90,45 @@ async def test_the_first_namespace_stays_the_first_whatever_the_setting_says_lat
     assert await ensure_namespace(store, Settings(namespace="acme"), 0.0) == "acme"
     assert await ensure_namespace(store, Settings(namespace="other"), 1.0) == "acme"
     assert await store.list_namespaces() == ["acme"]
+
+
+class Slower(MemoryStore):
+    """Another control makes the first namespace once this one has looked for it."""
+
+    async def list_namespaces(self) -> Sequence[str]:
+        found = await super().list_namespaces()
+        if not found:
+            await self.add_namespace("default", 0.0)
+        return found
+
+
+async def test_of_two_that_start_at_once_both_find_the_first_namespace() -> None:
+    store = Slower()
+    await store.open()
+    assert await ensure_namespace(store, Settings(), 1.0) == "default"
+    assert await store.list_namespaces() == ["default"]
+
+
+async def test_a_key_is_not_given_up_while_another_control_has_it() -> None:
+    store = MemoryStore()
+    await store.open()
+    waits: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def renewed(_seconds: float) -> None:
+        await store.put_lease("other", "http://there", seen=await store.get_lease())
+
+    await refuse_while_led(store, "me", rest=rest)
+    await store.put_lease("me", "http://here", seen=None)
+    await refuse_while_led(store, "me", rest=rest)
+    assert waits == [], "nobody else is there"
+    await store.put_lease("other", "http://there", seen=await store.get_lease())
+    await refuse_while_led(store, "me", rest=rest)
+    assert sum(waits) >= TAKES_AFTER_S, "it was silent for so long"
+    with pytest.raises(Refused, match="take it from there \\(http://there\\)"):
+        await refuse_while_led(store, "me", rest=renewed)
 
 
 def test_a_folder_that_cannot_be_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inlet.control.vault import Vault, generate_key
+from inlet.core.endpoint import Endpoint
 from inlet.core.errors import Refused
 from inlet.settings import Settings
 from inlet.store.base import Store
@@ -32,6 +33,12 @@ async def store() -> AsyncIterator[Store]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "new" / "home"
+
+
+def with_secret(name: str, sealed: str) -> Endpoint:
+    record = endpoint(name)
+    model = replace(record.spec.workload.model, secrets={"S": sealed})
+    return replace(record, spec=replace(record.spec, workload=replace(record.spec.workload, model=model)))
 
 
 def keep(home: Path, key: bytes) -> None:
@@ -110,6 +117,9 @@ async def test_a_key_that_is_gone_for_good_can_be_given_up(home: Path, store: St
     renewed = await Vault.load(home, "", store, new_key=True)
     with pytest.raises(Refused, match="set it again"):
         renewed.open(sealed)
+    record = with_secret("a", sealed)
+    await store.add_endpoint(record, event(record))
+    assert await renewed.closed(store) == [f"{record.namespace}/{record.name}: S"]
     check = await store.get_key_check()
     again = await Vault.load(home, "", store, new_key=True)
     assert again.open(renewed.seal("new")) == "new"
@@ -120,10 +130,8 @@ async def test_a_database_without_a_check_is_known_by_what_is_sealed_in_it(home:
     """As an earlier version left it."""
     old = generate_key()
     for name, sealed in (("a", Vault([old]).seal("s")), ("b", Vault([generate_key()]).seal("given up"))):
-        record = endpoint(name)
-        model = replace(record.spec.workload.model, secrets={"S": sealed})
-        spec = replace(record.spec, workload=replace(record.spec.workload, model=model))
-        await store.add_endpoint(replace(record, spec=spec), event(record))
+        record = with_secret(name, sealed)
+        await store.add_endpoint(record, event(record))
     with pytest.raises(Refused, match=r"secret\.key is missing"):
         await Vault.load(home, "", store)
     assert not (home / "secret.key").exists()

@@ -51,6 +51,7 @@ def world() -> Iterator[World]:
         home = Path(name) / "user"
         _models(home, sample)
         _environments(home)
+        _forget_told_addresses(home)
         shutil.copytree(sample, hub.folder / "sentence-transformers" / "all-MiniLM-L6-v2")
         inlet = Installation(
             Path(name) / "state",
@@ -69,8 +70,13 @@ def world() -> Iterator[World]:
             assert inlet.stop() == 0
         finally:
             inlet.kill()
-            for told_address in home.glob("*-env/lib/*/site-packages/sitecustomize.py"):
-                told_address.unlink()  # these environments are kept, for other tests as well
+            _forget_told_addresses(home)
+
+
+def _forget_told_addresses(home: Path) -> None:
+    """These environments are kept, for other tests as well; a run that was killed has left them as they were."""
+    for told_address in home.glob("*-env/lib/*/site-packages/sitecustomize.py"):
+        told_address.unlink()
 
 
 def _models(home: Path, sample: Path) -> None:

@@ -7,7 +7,6 @@ was last asked for, the right replicas and no other process, answers from all of
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from inlet.backends.local.site import subtree_name
+from tests.control_groups import subtrees_of
 
 from .installation import Installation, command, is_keeper, wait_for
 
@@ -192,14 +191,14 @@ def left_after_stop(home: Path) -> list[str]:
 
 
 def groups_of(home: Path) -> list[Path]:
-    """Control groups of the installation's replicas; none where there are no control groups or no right to make some."""
-    subtree = subtree_name(home)
-    found = []
-    for folder, children, _ in os.walk("/sys/fs/cgroup"):
-        if Path(folder).name == subtree:
-            found += [Path(folder) / child for child in children]
-            children.clear()
-    return found
+    """Control groups of the installation's replicas."""
+    return [
+        group
+        for subtree in subtrees_of(home)
+        if subtree.is_dir()
+        for group in subtree.iterdir()
+        if group.is_dir()
+    ]
 
 
 def tracebacks(home: Path) -> list[str]:

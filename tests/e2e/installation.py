@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ class Installation:
         if self.parent is not None and self.parent.poll() is None:
             self.parent.kill()
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def wait_for_end(self) -> None:
         """Until nothing of it runs any more, whoever's parent it was."""

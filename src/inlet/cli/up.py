@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,17 @@ from inlet import __version__, process
 from inlet.cli import sample
 from inlet.cli.children import Child
 from inlet.cli.errors import report
-from inlet.control.bootstrap import ensure_namespace, first_token, preset_token, refresh_context
+from inlet.control.bootstrap import (
+    ensure_namespace,
+    first_token,
+    preset_token,
+    refresh_context,
+    refuse_while_led,
+)
+from inlet.control.identity import own_id
 from inlet.control.vault import Vault
-from inlet.core.errors import InletError, Refused, Unavailable
+from inlet.core.errors import InletError, Invalid, Refused, Unavailable
+from inlet.core.origin import is_origin
 from inlet.settings import Settings, secret_variables
 from inlet.store.sql import SqlStore, database_url
 from inlet.wire import link
@@ -44,6 +53,9 @@ _NOT_FOR_THE_ROUTER = frozenset({*secret_variables(), "HF_TOKEN"})
 def run(*, host: str | None, port: int | None, with_sample: bool, new_key: bool) -> None:
     """Run until Ctrl-C or SIGTERM; raises an `InletError` that says what to mend if it cannot start."""
     settings = Settings.from_env()
+    hub = os.environ.get("HF_ENDPOINT", "")
+    if hub and not is_origin(hub):
+        raise Invalid(f"{hub!r} is not an address like https://huggingface.co", field="HF_ENDPOINT")
     settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
     process.private_folder(settings.home)
     process.private_folder(settings.run_dir)
@@ -121,8 +133,8 @@ class _Parent:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sig, self._ending.set)
-        fresh, own = await self._bootstrap()
-        self._greet(fresh)
+        fresh, own, lost = await self._bootstrap()
+        self._greet(fresh, lost)
         try:
             async with asyncio.TaskGroup() as tasks:
                 kept = [tasks.create_task(child.keep_running()) for child in (self._control, self._router)]
@@ -141,23 +153,26 @@ class _Parent:
         finally:
             self._listener.close()
 
-    async def _bootstrap(self) -> tuple[str | None, str]:
-        """The first admin token if there was none, and the token of this machine's command line."""
+    async def _bootstrap(self) -> tuple[str | None, str, Sequence[str]]:
+        """The first admin token if there was none, the token of this machine's command line, and what a new key lost."""
         settings = self._settings
         preset_token(settings)
         store = SqlStore(database_url(settings))
         await store.open()
         try:
-            await Vault.load(settings.home, settings.secret_key, store, new_key=self._new_key)
+            if self._new_key and settings.database_url:
+                with self._console.status("looking whether another control has the present key"):
+                    await refuse_while_led(store, own_id(settings.home))
+            vault = await Vault.load(settings.home, settings.secret_key, store, new_key=self._new_key)
             first = await ensure_namespace(store, settings, time.time())
             self._settings = replace(self._settings, namespace=first)
-            return await first_token(store, settings, time.time), await refresh_context(
-                store, settings, time.time
-            )
+            fresh = await first_token(store, settings, time.time)
+            own = await refresh_context(store, settings, time.time)
+            return fresh, own, await vault.closed(store) if self._new_key else ()
         finally:
             await store.close()
 
-    def _greet(self, fresh: str | None) -> None:
+    def _greet(self, fresh: str | None, lost: Sequence[str]) -> None:
         out = self._console
         out.print(f"[bold]Inlet {__version__}[/bold]  self-hosted inference endpoints")
         out.print(f"  URL    [cyan]{self._settings.url}[/cyan]")
@@ -170,6 +185,8 @@ class _Parent:
         else:
             out.print("  Token  as before (`inlet token create` makes another)")
         out.print(f"  State  {_short(self._settings.home)}")
+        if lost:
+            out.print(f"  Key    new: set these secrets again: {', '.join(lost)}", soft_wrap=True)
 
     async def _tell(self, own: str, fresh: str | None) -> None:
         started = time.monotonic()

@@ -6,15 +6,19 @@ part is repeated harmlessly at each start. Must never print: what a person shoul
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from inlet import process
+from inlet.control.election import LOOKS_EVERY_S, NOBODY, TAKES_AFTER_S
 from inlet.control.tokens import mint
 from inlet.core.access import Grant, Permission, Token, hash_token
-from inlet.core.errors import Invalid
+from inlet.core.errors import Conflict, Invalid, Refused
 from inlet.core.routes import RESERVED_SEGMENTS
 from inlet.settings import Settings
 from inlet.store.base import Store
@@ -48,8 +52,28 @@ async def ensure_namespace(store: Store, settings: Settings, now: float) -> str:
         )
     if settings.namespace in RESERVED_SEGMENTS:
         raise Invalid(f"{settings.namespace!r} is a reserved word: choose another", field="INLET_NAMESPACE")
-    await store.add_namespace(settings.namespace, now)
-    return settings.namespace
+    with contextlib.suppress(Conflict):  # another control on the same database has been quicker
+        await store.add_namespace(settings.namespace, now)
+    return (await store.list_namespaces())[0]
+
+
+async def refuse_while_led(
+    store: Store, me: str, *, rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """`Refused` while a control other than `me` leads on this database: it has the key that is about to be given up.
+
+    Takes as long as another may need to show that it is there, unless none has the lease.
+    """
+    first = await store.get_lease()
+    for _ in range(math.ceil(TAKES_AFTER_S / LOOKS_EVERY_S)):
+        lease = await store.get_lease()
+        if lease is None or lease.holder in (NOBODY, me):
+            return
+        if lease != first:
+            raise Refused(
+                f"a control on this database has the present key: take it from there ({lease.url}), or stop it first"
+            )
+        await rest(LOOKS_EVERY_S)
 
 
 async def first_token(store: Store, settings: Settings, clock: Callable[[], float]) -> str | None:

@@ -98,6 +98,8 @@ class Follower:
             self._woken.clear()
             try:
                 await self.look()
+                if failing:
+                    log.info("follows_again")
                 failing = False
             except InletError as error:
                 # The database is away: routers keep the table that they have. Or the platform is: what is left there stays.

@@ -75,6 +75,8 @@ class Lead:
                 async with limit(CALL_WITHIN_S):
                     await self.beat()
                 reached = True
+                if not before:
+                    log.info("lease_reached_again")
             except (InletError, TimeoutError) as error:
                 self._look_first = True
                 if before:

@@ -225,13 +225,12 @@ async def text_of(
     return await _stream(text, "text/plain; charset=utf-8", wait=not follow)
 
 
-async def _matching(
+def _matching(
     backend: Watched, endpoint: Endpoint, replica: str | None, wanted: logs.Filter, *, follow: bool
 ) -> AsyncIterator[logs.Line]:
+    # Asked for at once and not with the first line: what is refused must be so before the answer begins.
     lines = backend.logs(endpoint.id, replica_id=replica, tail=None, follow=follow)
-    async for position, line in logs.positioned(_closing(lines)):
-        if wanted.takes(line, position):
-            yield line
+    return (line async for position, line in logs.positioned(_closing(lines)) if wanted.takes(line, position))
 
 
 async def _closing(lines: AsyncIterator[LogLine]) -> AsyncIterator[LogLine]:

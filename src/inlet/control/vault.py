@@ -74,6 +74,15 @@ class Vault:
                 f"a stored secret was sealed with another key: set it again, or restore the key ({_SETTING} or {_KEY_FILE})"
             ) from None
 
+    async def closed(self, store: Store) -> list[str]:
+        """What in the store was sealed with another key, each as `namespace/endpoint: NAME`."""
+        return [
+            f"{endpoint.namespace}/{endpoint.name}: {name}"
+            for endpoint in await store.all_endpoints()
+            for name, sealed in endpoint.spec.workload.model.secrets.items()
+            if not self._opens(sealed)
+        ]
+
     def _opens(self, sealed: str) -> bool:
         try:
             self.open(sealed)

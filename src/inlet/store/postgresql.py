@@ -40,16 +40,24 @@ _READ_ONLY = "25006"
 # What libpq and psycopg say of a server that they did not reach, and how it is told without repeating an address. The
 # first one counts that is found.
 _UNREACHED = {
+    "invalid connection option": "the URL has a parameter that PostgreSQL does not know",
+    "invalid URI query parameter": "the URL has a parameter that PostgreSQL does not know",
+    "bad value": "a parameter of the URL has a value that it cannot have",
+    " value": "a parameter of the URL has a value that it cannot have",
+    "does not support SSL": "sslmode asks for TLS, and the server has none",
+    "SSL negotiation": "what listens at that address is not PostgreSQL",
+    "session is": "no server is as target_session_attrs asks",
+    "server is": "no server is as target_session_attrs asks",
+    "No such file": "nothing listens at that socket",
     "refused": "nothing listens at that address",
     "timeout": "no answer from that address",
     "timed out": "no answer from that address",
-    "resolve": "its host name cannot be resolved",
-    "translate": "its host name cannot be resolved",
+    "resolve": "its host name cannot be resolved; an @ in the password is written %40",
+    "translate": "its host name cannot be resolved; an @ in the password is written %40",
     "root certificate file": "no CA file to check its TLS certificate with: sslrootcert names one",
     "certificate": "its TLS certificate was not accepted",
     "SSL": "TLS could not be agreed on",
     "password": "it asks for a password",
-    "invalid": "the URL has a parameter that PostgreSQL does not know",
 }
 
 

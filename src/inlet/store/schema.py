@@ -28,7 +28,8 @@ def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
     strangers = set(MigrationContext.configure(connection).get_current_heads()) - known
     if strangers:
         raise Refused(
-            f"the database has the schema {', '.join(sorted(strangers))} of a newer Inlet; upgrade this one to use it"
+            f"the database has the schema {', '.join(sorted(strangers))} of a newer Inlet, or of another program; "
+            "upgrade this one to use it, or name a database of its own"
         )
     with EnvironmentContext(
         config,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, inspect
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -56,7 +56,12 @@ class SqliteDatabase:
 
     async def prepare(self) -> None:
         # In a thread: creating, waiting for another opener and migrating all block.
-        await asyncio.to_thread(prepare, self._url, busy_timeout=self._busy_timeout)
+        try:
+            await asyncio.to_thread(prepare, self._url, busy_timeout=self._busy_timeout)
+        except DBAPIError as error:
+            raise Unavailable(
+                f"the database {self._url.database} cannot be opened ({self.reason(error)})"
+            ) from None
 
     def engine(self) -> AsyncEngine:
         self._engine = engine_for(self._url, busy_timeout=self._busy_timeout)
@@ -134,13 +139,17 @@ def prepare(url: URL, *, busy_timeout: float) -> None:
     """Make the file if need be, and bring its schema up to date. Blocks, also while another process does the same."""
     engine = blocking_engine_for(url, busy_timeout=busy_timeout)
     path = Path(str(engine.url.database))
+    if path.exists() and not path.is_file():
+        raise Refused(f"the database {path} is a folder, or no file: the URL must name a file in one")
     with _only_opener(path) as lock:
         if os.fstat(lock).st_size and not path.exists():
             raise Refused(
                 f"the database {path.name} is gone, though it was in use before: put it back, or remove "
                 f"{path.name}.lock beside it to begin with an empty one"
             )
-        _make(path)
+        if not _make(path):
+            _refuse_others(engine, path)
+            path.chmod(0o600)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
@@ -197,18 +206,31 @@ def _only_opener(path: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def _make(path: Path) -> None:
-    """Create the file for its owner only; SQLite gives the log beside it the same mode.
+def _refuse_others(engine: Engine, path: Path) -> None:
+    """`Refused` for a file that is no database, or another program's: nothing of it may be changed."""
+    try:
+        with engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise Refused(f"{path} is no SQLite database: the URL must name another file") from None
+        raise
+    if tables and "alembic_version" not in tables:
+        raise Refused(f"{path} is the database of another program: the URL must name another file")
+
+
+def _make(path: Path) -> bool:
+    """Create the file for its owner only; SQLite gives the log beside it the same mode. False if there is one.
 
     A file that exists is never opened here: closing it would drop the locks that this process holds on it elsewhere.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        path.chmod(0o600)
-        return
+        return False
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)  # the name must survive a power cut as the content does
     finally:
         os.close(folder)
+    return True
