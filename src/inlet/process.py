@@ -1,7 +1,7 @@
 """What the processes of an installation need of the operating system: dying together, private folders and files, locks.
 
-Called by the entry points of parent, router and control, once, before anything else. Must never start a thread or a
-loop.
+Called by the entry points of parent, router and control before anything else, by the local backend for its lock (which
+waits: in a thread), and by control for its private files. Must never start a thread or a loop.
 """
 
 from __future__ import annotations

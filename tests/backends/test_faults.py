@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from inlet.backends.local import keeper
+from inlet.backends.local.probe import ABSENT, SILENT
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase, SeenReplica
 from tests.backends.conftest import keeper_of
@@ -217,6 +218,19 @@ async def test_a_keeper_that_hangs_does_not_keep_a_replica_from_being_removed(ho
     await world.backend.remove("e1-r1", grace=0)
     await world.until(lambda seen: not seen)
     await world.close()
+
+
+async def test_how_long_one_takes_to_listen_is_not_held_against_it(world: LocalWorld, home: Path) -> None:
+    await world.backend.apply(world.does("wait", UNTIL_THERE_IS=str(home / "go")))
+    await world.until(lambda seen: seen["e1-r1"].replicas)
+    ((_, replica),) = world.backend._supervisors["e1-r1"].replicas.items()
+    for _ in range(10 * FAST.starting_failures):
+        replica._learn(ABSENT)
+    for _ in range(FAST.starting_failures - 1):
+        replica._learn(SILENT)
+    assert replica.phase is not Phase.TERMINATING
+    replica._learn(SILENT)
+    assert replica.phase is Phase.TERMINATING
 
 
 async def test_one_that_answers_garbage_is_never_ready(world: LocalWorld) -> None:

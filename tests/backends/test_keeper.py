@@ -63,3 +63,11 @@ def _has_pending(pid: int, number: int) -> bool:
     )
     pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
     return bool(pending >> (number - 1) & 1)
+
+
+def test_the_room_that_is_kept_holds_the_longest_words(tmp_path: Path) -> None:
+    path = str(tmp_path / "exit.json")
+    document = {"termination": "\0" * keeper.TERMINATION_BYTES, "last_lines": ["😀" * 500] * 5}
+    keeper.reserve(path)
+    keeper.write_reserved(path, document)
+    assert json.loads((tmp_path / "exit.json").read_bytes()) == document

@@ -88,7 +88,7 @@ def test_what_is_not_ours_is_left_as_it_was(file: Path, kind: str) -> None:
             other.execute("CREATE TABLE customers (name TEXT)")
     file.chmod(0o755)
     before = file.read_bytes() if file.is_file() else b""
-    with pytest.raises(Refused, match=r"inlet\.db is .*the URL must name"):
+    with pytest.raises(Refused, match=r"inlet\.db is .*: the URL must name"):
         asyncio.run(open_store(file).open())
     assert stat.S_IMODE(file.stat().st_mode) == 0o755
     assert (file.read_bytes() if file.is_file() else b"") == before

@@ -77,6 +77,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("length with a space", OK + b"Content-Length: 2 2\r\n\r\nok"),
     ("length of many digits", OK + b"Content-Length: " + b"0" * 5000 + b"2\r\n\r\nok"),
     ("length over 64 bits", OK + b"Content-Length: 18446744073709551618\r\n\r\nok"),
+    ("chunks in HTTP/1.0", b"HTTP/1.0 200 OK\r\n" + CHUNKED + b"\r\n2\r\nok\r\n0\r\n\r\n"),
     ("length and chunked", OK + b"Content-Length: 2\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
     ("chunked and length", OK + CHUNKED + b"Content-Length: 2\r\n\r\n0\r\n\r\n"),
     ("gzip, chunked", OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),

@@ -60,6 +60,24 @@ async def test_a_request_that_control_may_have_read_is_not_repeated():
         assert len([asked for asked in here.control.asked if asked.method == "POST"]) == 1
 
 
+async def test_what_control_has_begun_is_not_repeated():
+    async def behave(asked: Asked, visit: Visit) -> None:
+        body = await visit.body()
+        if len(here.control.asked) == 1:
+            await visit.answer(body)
+            return
+        await visit.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        visit.close()
+
+    async with world() as here:
+        here.control.asked.clear()
+        here.control.behave = behave
+        for status in (200, 502):
+            answer = await here.ask(request("/v2/endpoint/default", body=b"{}"))
+            assert answer.status == status
+        assert len(here.control.asked) == len(here.control.visits) + 1 == 2, "on a connection that was kept"
+
+
 async def test_the_repeat_prefers_another_replica():
     async with world() as here:
 
@@ -338,9 +356,11 @@ async def test_a_replica_that_never_answers_is_504_in_the_end_and_its_connection
         body = await visit.body()
         if body == b"hang":
             await visit.until_gone()
+            gone.set()
         else:
             await visit.answer(body)
 
+    gone = asyncio.Event()
     async with world(answer_timeout=0.3) as here:
         replica = await here.replica(behave=behave)
         await here.publish(route(replica.upstream()))
@@ -351,6 +371,7 @@ async def test_a_replica_that_never_answers_is_504_in_the_end_and_its_connection
             assert answer.json()["error"] == "the replica did not begin to answer within 0.3 s"
             await client.send(request(body=b"well"))
             assert (await client.answer()).body == b"well"
+            await asyncio.wait_for(gone.wait(), 10)
         assert len(replica.visits) == 2
         assert here.load().pending == here.load().in_flight == 0
 
@@ -373,8 +394,11 @@ async def test_the_wait_for_an_answer_begins_when_the_replica_has_the_whole_requ
             later = asyncio.get_running_loop().time() + 120
             connection.check_deadline(later)
             assert here.load().pending == 1, "it is the client that takes its time"
+            connection._exchange._sent_at -= 100
             await client.send(whole[-1:])
             await has_it.wait()
+            connection.check_deadline(asyncio.get_running_loop().time() + 1)
+            assert here.load().pending == 1, "it has had the whole request for a moment"
             connection.check_deadline(later)
             assert (await client.answer()).status == 504
 

@@ -246,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             receiver.lost(
                 "the replica closed the connection before its answer was complete",
-                untouched=self._decoder is None and not self._buffer,
+                untouched=self._decoder is None and not self._buffer and not self._interim,
                 reused=self._used,
             )
 

@@ -84,8 +84,8 @@ class _Download:
             sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
             files = _choose(sizes)
             meter = _Meter({name: sizes[name] for name in files}, self._progress)
-            with meter.watched():
-                for name in files:
+            for name in files:
+                with meter.watched():
                     local = Path(
                         hf_hub_download(
                             self._repository,
@@ -96,9 +96,9 @@ class _Download:
                             tqdm_class=meter.bar_for(name),
                         )
                     )
-                    _check(local, name, hashes.get(name))
-                    meter.finish(name)
-                    folder = local.parents[len(Path(name).parts) - 1]
+                _check(local, name, hashes.get(name))
+                meter.finish(name)
+                folder = local.parents[len(Path(name).parts) - 1]
         except InletError:
             raise
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
@@ -146,11 +146,13 @@ class _Meter:
     def watched(self) -> Iterator[None]:
         """Until the end of the block, tell when no data comes: the client below waits and tries again in silence."""
         over = threading.Event()
+        self._moved_at = time.monotonic()
 
         def watch() -> None:
             while not over.wait(_STALLED_S / 2):
                 silent = time.monotonic() - self._moved_at
                 if silent >= _STALLED_S:
+                    self._told = -1  # whatever comes next is news
                     self._progress(f"downloading {self._percent()} %, no data for {silent:.0f} s")
 
         threading.Thread(target=watch, name="download watch", daemon=True).start()

@@ -140,7 +140,7 @@ def prepare(url: URL, *, busy_timeout: float) -> None:
     engine = blocking_engine_for(url, busy_timeout=busy_timeout)
     path = Path(str(engine.url.database))
     if path.exists() and not path.is_file():
-        raise Refused(f"the database {path} is a folder, or no file: the URL must name a file in one")
+        raise Refused(f"the database {path} is not a file: the URL must name a file in a folder")
     with _only_opener(path) as lock:
         if os.fstat(lock).st_size and not path.exists():
             raise Refused(

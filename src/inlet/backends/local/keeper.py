@@ -29,7 +29,7 @@ LINE_BYTES = 8192
 LAST_LINES = 20
 TERMINATION_BYTES = 4096
 NOT_STARTED = 75  # exit status of a keeper whose replica never began: EX_TEMPFAIL of sysexits.h
-RESERVED_BYTES = 32_768  # on the disk, for how the replica ended: it may be full by then
+RESERVED_BYTES = 65_536  # on the disk, for how the replica ended: it may be full by then
 POKE_EVERY_S = 0.1  # at most one datagram about new output in this time
 # Between looks at memory that no group limits (no event tells of it), by how soon the limit could be reached.
 WATCH_SHORTEST_S, WATCH_LONGEST_S = 0.05, 2.0

@@ -216,25 +216,21 @@ class Replica:
         elif health.status and self.ready_since is None:
             self._failures = 0
             self.phase = _STARTING_PHASES.get(health.state, Phase.INITIALIZING)
-        else:
+        elif health.listening or self._adopted or self.ready_since is not None:
             self._failures += 1
+            patience = self._site.timing.starting_failures
             if self.ready_since is not None:
                 self.phase = Phase.INITIALIZING
                 self._detail = health.error or "its health check is not answered"
-            if self._failures >= self._patience(health):
+                patience = self._site.timing.failures
+            if self._failures >= patience:
                 self._unresponsive = True
                 self.stop(0.0)
                 return
+        # Else it does not listen yet: it may read and compile for as long as the startup timeout allows. An adopted one
+        # may have listened before, or be only just beginning.
         if (self.phase, self._detail) != before:
             self._on_change(self)
-
-    def _patience(self, health: Health) -> float:
-        """After how many probes without an answer it is given up."""
-        if self.ready_since is not None:
-            return self._site.timing.failures
-        # Before it listens for the first time it may read and compile for as long as the startup timeout allows. An
-        # adopted one may have listened before, or be only just beginning.
-        return self._site.timing.starting_failures if health.listening or self._adopted else math.inf
 
     def loses_log(self, reason: str) -> None:
         """Its keeper tells why it cannot write the replica's log at present; empty when it can."""
