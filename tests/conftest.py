@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import postgresql as postgresql_server
 
-settings.register_profile("inlet", deadline=None)
+settings.register_profile("inlet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("inlet")
 
 

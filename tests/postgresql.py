@@ -57,9 +57,7 @@ class Server:
         options = ["--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", "--no-sync"]
         made = self._run("initdb", "-D", self._data, "-U", _ADMIN, f"--pwfile={password}", *options)
         assert made.wait(60) == 0, self._log()
-        with socket.socket() as free:  # chosen late, for others choose ports meanwhile
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.start()
         self.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
 
@@ -186,13 +184,13 @@ def server() -> Iterator[Server]:
 
 
 def _programs() -> Path:
-    found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    if os.geteuid() == 0 and shutil.which("apt-get"):
         with (Path(tempfile.gettempdir()) / "inlet-tests-apt-get.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+            # Several test processes may want it at once, and the programs are there before all that they need is.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if _found() is None:
                 _install()
-        found = _found()
+    found = _found()
     if found is None:
         raise Missing(
             "no PostgreSQL on PATH or in /usr/lib/postgresql, and only root can install one (with apt-get)"
@@ -223,6 +221,20 @@ def _install() -> None:
         )
         if done.returncode != 0:
             raise Missing(f"no PostgreSQL here, and apt-get {command} failed: {done.stderr.strip()[-300:]}")
+
+
+def _free_port() -> int:
+    """Below those that the kernel gives to whoever wants any, so that none of them takes it while the server is stopped.
+
+    By the process, so that no two test processes try the same one.
+    """
+    lowest, several = 20_000, 12_000
+    for number in range(several):
+        port = lowest + (os.getpid() + number) % several
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise Missing("no port is free for a PostgreSQL")
 
 
 def _exists(user: str) -> bool:

@@ -19,7 +19,7 @@ WAIT = f"{IMPORTS} print(flush=True); assert lock_file(Path(sys.argv[1]), within
 def run(parent: int) -> int:
     code = "from inlet.process import die_with_parent; die_with_parent()"
     env = {**os.environ, PARENT_VARIABLE: str(parent)}
-    return subprocess.run([sys.executable, "-c", code], env=env, timeout=30, check=False).returncode
+    return subprocess.run([sys.executable, "-c", code], env=env, timeout=60, check=False).returncode
 
 
 def test_a_child_whose_parent_is_already_gone_ends() -> None:
@@ -39,7 +39,7 @@ def test_a_lock_is_refused_while_it_is_held_and_taken_as_soon_as_it_is_free(tmp_
         assert lock_file(path, within=0.1) is None
         # As a killed process's lock is let go of: by the last of its children, a moment later.
         threading.Timer(0.2, holder.stdin.close).start()
-        descriptor = lock_file(path, within=30)
+        descriptor = lock_file(path, within=60)
     assert descriptor is not None
     assert path.read_text() == f"{os.getpid()}\n"
     with subprocess.Popen([sys.executable, "-c", WAIT, str(path)], stdout=subprocess.PIPE) as patient:

@@ -1,7 +1,8 @@
 """A replica without a model: obeys the contract between backend and replica, and misbehaves when its environment says so.
 
 `REPLICA_DOES` names what it does instead of serving; `/crash`, `/refuse`, `/silent`, `/garbage`, `/compute`, `/say/TEXT` and
-`/env/NAME` act on one that serves. `DRAIN_S` is how long it takes to drain.
+`/env/NAME` act on one that serves. `DRAIN_S` is how long it takes to drain, once there is the file that
+`DRAINED_WHEN_THERE_IS` names; then it closes its socket, and ends once there is the one that `ENDS_WHEN_THERE_IS` names.
 """
 
 import argparse
@@ -52,6 +53,11 @@ def nest() -> None:
     inner = Path(f"/sys/fs/cgroup/{hierarchy}{found[hierarchy]}") / "inner"
     inner.mkdir()
     (inner / "cgroup.procs").write_text("0")
+
+
+def wait_for(file: str) -> None:
+    while not Path(file).exists():
+        time.sleep(0.01)
 
 
 def compute() -> None:
@@ -116,8 +122,12 @@ class Replica:
         self.state = "terminating"
         notify("STOPPING=1")
         print("draining")
+        if "DRAINED_WHEN_THERE_IS" in os.environ:
+            await asyncio.to_thread(wait_for, os.environ["DRAINED_WHEN_THERE_IS"])
         await asyncio.sleep(float(os.environ.get("DRAIN_S", "0.05")))
         server.close()
+        if "ENDS_WHEN_THERE_IS" in os.environ:
+            await asyncio.to_thread(wait_for, os.environ["ENDS_WHEN_THERE_IS"])
 
 
 def main() -> None:
@@ -148,8 +158,7 @@ def main() -> None:
             held[position] = 1
     if does == "wait":  # before it listens
         notify("STATUS=waiting")
-        while not Path(os.environ["UNTIL_THERE_IS"]).exists():
-            time.sleep(0.01)
+        wait_for(os.environ["UNTIL_THERE_IS"])
     if does == "multiply":
         multiply()
     if does == "nest":

@@ -18,7 +18,7 @@ from inlet.backends.local.records import KeeperRecord
 from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase
 from tests.backends.conftest import Driver, assert_clean, keeper_of, kept, kill, processes_of
-from tests.backends.worlds import FAST, LocalWorld, get, lines, ready, replica_set
+from tests.backends.worlds import FAST, WITHIN_S, LocalWorld, get, lines, ready, replica_set
 
 SERVE_TWO = json.dumps([{"does": "serve", "name": "e1-r1", "n": 2}])
 
@@ -110,7 +110,7 @@ async def test_what_ended_while_nobody_looked_is_known_afterwards(
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(pidfd, ended.set)
     writer.write(b"GET /crash HTTP/1.0\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         await ended.wait()
     asyncio.get_running_loop().remove_reader(pidfd)
     os.close(pidfd)
@@ -127,7 +127,13 @@ async def test_what_a_power_cut_ended_is_not_held_against_the_revision(
     home: Path, driver: Callable[..., Driver]
 ) -> None:
     held(home, driver)
-    kill(processes_of(home))  # keepers first: they are older, and none is to write down how its replica ended
+    kill(
+        keeper_of(home, replica_id) for replica_id in kept(home)
+    )  # none is to write down how its replica ended
+    pids = processes_of(home)
+    kill(pids)
+    for pid in pids:
+        assert await gone(pid)  # a keeper that is still dying would be adopted
     world = await open_world(home)
     (found,) = await world.backend.observe()
     assert (found.replicas, found.failed_starts, found.last_exit) == ((), 0, None)
@@ -149,14 +155,16 @@ async def test_the_count_of_failed_starts_outlives_control(home: Path, driver: C
 
 
 async def test_a_removal_that_was_cut_short_goes_on(home: Path, driver: Callable[..., Driver]) -> None:
-    held(home, driver, json.dumps([{"does": "serve", "name": "e1-r1", "n": 1, "env": {"DRAIN_S": "3"}}]), 1)
+    env = {"DRAINED_WHEN_THERE_IS": str(home / "drained")}
+    held(home, driver, json.dumps([{"does": "serve", "name": "e1-r1", "n": 1, "env": env}]), 1)
     world = await open_world(home)
-    await world.backend.remove("e1-r1", grace=10)
+    await world.backend.remove("e1-r1", grace=WITHIN_S)
     await world.backend.stop(keep_replicas=True)  # as abrupt as a kill: nothing more is written or signalled
     world = await open_world(home)
     (found,) = await world.backend.observe()
     assert [r.phase for r in found.replicas] == [Phase.TERMINATING]
     assert found.n == 0
+    (home / "drained").touch()
     await world.until(lambda seen: not seen)
     await world.close()
 
@@ -202,7 +210,7 @@ async def gone(pid: int) -> bool:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(pidfd, ended.set)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await ended.wait()
         return True
     except TimeoutError:
@@ -264,7 +272,7 @@ async def test_logs_go_on_across_a_restart_of_control(home: Path, driver: Callab
     (found,) = await world.backend.observe()
     await get(found.ready[0], "/say/still-here")
     follower = world.backend.logs("e1", replica_id=None, tail=None, follow=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         async for line in follower:
             if line.line == "still-here":
                 break

@@ -20,20 +20,19 @@ from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase, SeenReplica
 from tests.backends.conftest import keeper_of
 from tests.backends.test_supervision import replaced, replica_process, started
-from tests.backends.worlds import FAST, LocalWorld, Seen, get, lines, ready
+from tests.backends.worlds import FAST, GIVEN_UP, NOTICING, WITHIN_S, LocalWorld, Seen, get, lines, ready
 from tests.full_disk import fill, free, small_disk
 
-PATIENT = replace(FAST, failures=1000)
 FULL = "No space left on device"
 
 
 async def eventually(condition: Callable[[], object]) -> None:
     """For what is no change of an observation."""
-    for _ in range(1500):
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("not within 30 s")
+    raise AssertionError("not within 60 s")
 
 
 @contextmanager
@@ -98,7 +97,7 @@ async def test_a_full_disk_for_logs_neither_stops_nor_blocks_a_replica(home: Pat
         assert text_of(told).count("log of a replica not written") == 1
         await asyncio.to_thread(free, disk)
         await get(old, "/say/afterwards")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             async for line in world.backend.logs("e1", replica_id=old.id, tail=None, follow=True):
                 if line.line.startswith("Inlet: lines that were lost here"):
                     assert FULL in line.line
@@ -160,20 +159,22 @@ async def test_a_reason_that_a_person_must_know_survives_a_full_disk(home: Path)
 # -- replicas that hang
 
 
-async def test_one_that_is_stopped_gets_no_requests_any_more_and_is_replaced(
-    world: LocalWorld, home: Path
-) -> None:
+async def test_one_that_is_stopped_gets_no_requests_any_more_and_is_replaced(home: Path) -> None:
+    world = LocalWorld(home, timing=NOTICING)
+    await world.open()
     old = await started(world)
     os.kill(replica_process(home, old), signal.SIGSTOP)
     seen = await world.until(lambda seen: not seen["e1-r1"].ready)
     assert seen["e1-r1"].replicas[0].detail == "its health check is not answered"
+    world.hasten(old)
     last = (await world.until(replaced(old)))["e1-r1"].last_exit
     assert last is not None
     assert last.kind is ExitKind.UNRESPONSIVE
+    await world.close()
 
 
 async def test_one_that_hangs_for_a_while_only_is_kept(home: Path) -> None:
-    world = LocalWorld(home, timing=PATIENT)
+    world = LocalWorld(home, timing=NOTICING)
     await world.open()
     old = await started(world)
     process = replica_process(home, old)
@@ -189,19 +190,20 @@ async def test_one_that_computes_with_all_its_threads_is_kept(world: LocalWorld)
     old = await started(world)
     replica = world.backend._supervisors["e1-r1"].replicas[old.id]
     await get(old, "/compute")
-    for _ in range(4 * FAST.failures):
+    for _ in range(4 * GIVEN_UP):
         replica.probed.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             await replica.probed.wait()
         assert replica.phase is Phase.RUNNING
     assert set(world.backend._supervisors["e1-r1"].replicas) == {old.id}
 
 
 async def test_one_that_hung_before_control_came_back_is_found_as_well(home: Path) -> None:
-    world = LocalWorld(home, timing=replace(FAST, starting_failures=4))
+    world = LocalWorld(home)
     await world.open()
     old = await started(world)
     os.kill(replica_process(home, old), signal.SIGSTOP)
+    world.timing = replace(NOTICING, starting_failures=4)
     await world.restart(keep_replicas=True)
     await world.backend.apply(world.does("serve"))
     last = (await world.until(replaced(old)))["e1-r1"].last_exit
@@ -245,6 +247,7 @@ async def test_one_that_begins_to_answer_garbage_is_replaced(world: LocalWorld) 
     old = await started(world)
     await get(old, "/garbage")
     await world.until(lambda seen: not seen["e1-r1"].ready)
+    world.hasten(old)
     await world.until(replaced(old))
 
 
@@ -254,6 +257,7 @@ async def test_one_that_begins_to_answer_garbage_is_replaced(world: LocalWorld) 
 async def test_a_socket_that_is_gone_is_made_anew_with_a_new_replica(world: LocalWorld, home: Path) -> None:
     old = await started(world)
     await asyncio.to_thread(shutil.rmtree, home / "run")
+    world.hasten(old)
     await world.until(replaced(old))
 
 
@@ -281,7 +285,8 @@ def no_more_files() -> Iterator[None]:
 
 async def test_a_control_that_cannot_ask_for_want_of_files_kills_nobody(world: LocalWorld) -> None:
     old: SeenReplica = await started(world)
+    world.hasten(old)
     with structlog.testing.capture_logs() as told, no_more_files():
-        await eventually(lambda: text_of(told).count("replica not asked") > 2 * FAST.failures)
+        await eventually(lambda: text_of(told).count("replica not asked") > 2 * GIVEN_UP)
     seen = await world.until(ready("e1-r1"))
     assert seen["e1-r1"].replicas[0].id == old.id

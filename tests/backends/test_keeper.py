@@ -1,4 +1,4 @@
-"""The keeper alone: a stop that comes while the replica is just being born."""
+"""The keeper alone: a stop while the replica is just being born, an alarm that it notices late, its last words."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from inlet.backends.local import keeper
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        os.sched_yield()
+from tests.backends.worlds import WITHIN_S, eventually
 
 
 def test_a_stop_between_fork_and_exec_is_not_lost(tmp_path: Path) -> None:
@@ -26,11 +19,7 @@ def test_a_stop_between_fork_and_exec_is_not_lost(tmp_path: Path) -> None:
     os.mkfifo(gate)
     (tmp_path / "work").mkdir()
     (tmp_path / "stop").write_text("30")
-    plan = keeper.Plan(
-        replica_id="r", folder=str(tmp_path), command=["/bin/sleep", "60"], env={}, notify=str(tmp_path / "n"),
-        log=str(tmp_path / "log"), log_bytes=1000, grace=30.0, enter=[str(gate)], events=None, data_limit=None,
-        watched_memory=None, cpus=[],
-    )  # fmt: skip
+    plan = a_plan(tmp_path, enter=[str(gate)])
     command = [sys.executable, "-I", "-S", keeper.__file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
         try:
@@ -44,11 +33,39 @@ def test_a_stop_between_fork_and_exec_is_not_lost(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             eventually(lambda: _has_pending(child, signal.SIGTERM))
             with gate.open("rb"):
-                process.wait(timeout=10)
+                process.wait(timeout=WITHIN_S)
         finally:
             process.kill()
     ending = json.loads((tmp_path / "exit.json").read_text())
     assert (ending["asked"], ending["signal"], ending["overrun"]) == (True, signal.SIGTERM, False)
+
+
+ALARMED_LONG_AGO = """
+import json, subprocess, sys
+from inlet.backends.local.keeper import Keeper, Plan
+keeper = Keeper(Plan(**json.load(sys.stdin)))
+rest = subprocess.Popen(["/bin/sleep", "600"])
+keeper._alarmed_until = 1.0
+keeper._check_alarm()
+print(rest.wait())
+"""
+
+
+def test_an_alarm_counts_however_late_it_is_looked_after(tmp_path: Path) -> None:
+    counter = tmp_path / "memory.oom_control"
+    counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+    told = json.dumps(vars(a_plan(tmp_path, events=str(counter))))
+    command = [sys.executable, "-c", ALARMED_LONG_AGO]
+    done = subprocess.run(command, input=told, capture_output=True, text=True, timeout=WITHIN_S, check=True)
+    assert done.stdout.split() == ["-9"]
+
+
+def a_plan(folder: Path, *, enter: Sequence[str] = (), events: str | None = None) -> keeper.Plan:
+    return keeper.Plan(
+        replica_id="r", folder=str(folder), command=["/bin/sleep", "60"], env={}, notify=str(folder / "n"),
+        log=str(folder / "log"), log_bytes=1000, grace=30.0, enter=list(enter), events=events, data_limit=None,
+        watched_memory=None, cpus=[],
+    )  # fmt: skip
 
 
 def _sleeping(pid: int) -> bool:

@@ -10,7 +10,7 @@ import psutil
 
 from inlet.backends.local import keeper
 from inlet.backends.local.logs import Logs
-from tests.backends.worlds import LocalWorld, get, lines, ready
+from tests.backends.worlds import WITHIN_S, LocalWorld, get, lines, ready
 
 
 async def test_logs_are_rotated_and_the_newest_lines_kept(home: Path) -> None:
@@ -18,7 +18,7 @@ async def test_logs_are_rotated_and_the_newest_lines_kept(home: Path) -> None:
     await world.open()
     await world.backend.apply(world.does("chatter", LINES="1000"))
     (replica,) = (await world.until(ready("e1-r1")))["e1-r1"].replicas
-    await world.backend.remove("e1-r1", grace=5)
+    await world.backend.remove("e1-r1", grace=60)
     await world.until(lambda seen: not seen)
     sizes = {path.name: path.stat().st_size for path in (home / "logs" / "e1").iterdir()}
     assert set(sizes) == {f"{replica.id}.log", f"{replica.id}.log.1"}
@@ -36,7 +36,7 @@ async def test_all_lines_in_order_with_stream_and_time(world: LocalWorld) -> Non
     await get(replica, "/say/done")
     follower = world.backend.logs("e1", replica_id=replica.id, tail=None, follow=True)
     got = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         async for line in follower:
             got.append(line)
             if line.line == "done":
@@ -60,14 +60,15 @@ async def test_following_shows_what_comes_and_ends_with_the_replica(world: Local
             got.append(line.line)  # noqa: PERF401 - looked at while it grows
 
     following = asyncio.create_task(collect())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while not got:
             await get(replica, "/say/begun")
         await get(replica, "/say/one")
         await get(replica, "/say/two")
-        await world.backend.remove("e1-r1", grace=5)
+        await world.backend.remove("e1-r1", grace=60)
         await following
-    assert [line for line in got if line != "begun"] == ["one", "two", "draining"]
+    # What it said as it began may be written only after its first answer, and so still be seen.
+    assert got[got.index("one") :] == ["one", "two", "draining"]
 
 
 async def test_following_an_endpoint_goes_on_to_its_next_replica(world: LocalWorld) -> None:
@@ -75,7 +76,7 @@ async def test_following_an_endpoint_goes_on_to_its_next_replica(world: LocalWor
     (first,) = (await world.until(ready("e1-r1")))["e1-r1"].replicas
     follower = world.backend.logs("e1", replica_id=None, tail=None, follow=True)
     seen: set[str] = set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         async for line in follower:
             if line.replica_id not in seen:
                 seen.add(line.replica_id)

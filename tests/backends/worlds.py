@@ -4,9 +4,12 @@
 """
 
 import asyncio
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,15 +24,18 @@ Seen = Mapping[str, SeenReplicaSet]
 SMALL = next(row for row in CATALOGUE if row.type == "intel-spr" and row.size == "x1")
 # Silence is told from slowness by the clock, so a machine that is far slower says how long to wait (tests/uml).
 PATIENCE = float(os.environ.get("INLET_TEST_PATIENCE", "1"))
+# A machine may be so busy that a process stands still for seconds: nobody is given up soon but by `LocalWorld.hasten`.
 FAST = Timing(
     first_probe=0.1,
     probe=0.2,
-    probe_timeout=0.5 * PATIENCE,
-    failures=round(3 * PATIENCE),
+    probe_timeout=10.0 * PATIENCE,
+    failures=round(100 * PATIENCE),
     settle=60.0,
     longest_backoff=0.2,
 )
-WITHIN_S = 30.0 * PATIENCE
+NOTICING = replace(FAST, probe_timeout=0.5 * PATIENCE)  # where silence is what a test is about
+GIVEN_UP = round(3 * PATIENCE)
+WITHIN_S = 60.0 * PATIENCE
 
 
 def replica_set(
@@ -64,6 +70,14 @@ async def get(replica: SeenReplica, path: str) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode()
 
 
+def eventually(condition: Callable[[], object], within: float = WITHIN_S) -> None:
+    """For what is no change of an observation. Blocks the loop."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within} s"
+        time.sleep(0.01)
+
+
 class World(Protocol):
     backend: Backend
     changes: int
@@ -72,6 +86,7 @@ class World(Protocol):
     async def close(self) -> None: ...
     async def restart(self, *, keep_replicas: bool) -> None: ...
     async def until(self, condition: Callable[[Seen], object]) -> Seen: ...
+    async def at_once(self) -> Sequence[SeenReplicaSet]: ...
     async def crash(self, replica: SeenReplica) -> None: ...
     def does(self, what: str, name: str = "e1-r1", n: int = 1) -> ReplicaSet: ...
 
@@ -101,6 +116,9 @@ class FakeWorld:
                 return seen
             self.backend.tick()
         raise AssertionError(f"not within 100 ticks: {seen}")
+
+    async def at_once(self) -> Sequence[SeenReplicaSet]:
+        return await self.backend.observe()
 
     async def crash(self, replica: SeenReplica) -> None:
         self.backend.crash(replica.id)
@@ -161,6 +179,24 @@ class LocalWorld:
                     await self._event.wait()
         except TimeoutError:
             raise AssertionError(f"not within {WITHIN_S} s: {seen}") from None
+
+    async def at_once(self) -> Sequence[SeenReplicaSet]:
+        """An observation before anything else happens: without the look at the process table, which takes a while."""
+        meter = self.backend._meter
+        measured_at, meter._at = meter._at, math.inf
+        try:
+            return await self.backend.observe()
+        finally:
+            meter._at = measured_at
+
+    def hasten(self, replica: SeenReplica) -> None:
+        """From now on this one, and no other, is given up soon when it does not answer."""
+        (found,) = (
+            each.replicas[replica.id]
+            for each in self.backend._supervisors.values()
+            if replica.id in each.replicas
+        )
+        found._site = replace(found._site, timing=replace(found._site.timing, failures=GIVEN_UP))
 
     async def crash(self, replica: SeenReplica) -> None:
         await get(replica, "/crash")

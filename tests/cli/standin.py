@@ -148,11 +148,13 @@ def serving(home: Path) -> Iterator[Api]:
     ending: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def main() -> None:
+        # A kept connection must not be closed in the moment in which the client, late by seconds, uses it again.
         server = uvicorn.Server(
             uvicorn.Config(
-                api, port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+                api, port=0, lifespan="off", log_config=None, access_log=False,
+                timeout_graceful_shutdown=1, timeout_keep_alive=600,
             )
-        )
+        )  # fmt: skip
         listener = server.config.bind_socket()
         await api.start(f"http://127.0.0.1:{listener.getsockname()[1]}")
         end = asyncio.Event()

@@ -37,7 +37,7 @@ async def test_apply_brings_up_what_was_asked_for(world: World) -> None:
 
 async def test_a_replica_is_shown_before_it_is_ready(world: World) -> None:
     await world.backend.apply(world.does("serve"))
-    (found,) = await world.backend.observe()
+    (found,) = await world.at_once()
     (replica,) = found.replicas
     assert replica.phase in (Phase.PENDING, Phase.INITIALIZING)
     assert found.ready == ()
@@ -67,7 +67,7 @@ async def test_shrinking_drains_the_youngest(world: World) -> None:
     await world.backend.apply(world.does("serve", n=3))
     await world.until(ready("e1-r1", 3))
     await world.backend.apply(world.does("serve", n=1))
-    (at_once,) = await world.backend.observe()
+    (at_once,) = await world.at_once()
     assert at_once.n == 1
     assert [replica.id for replica in at_once.ready] == [oldest.id]
     assert sum(replica.phase is Phase.TERMINATING for replica in at_once.replicas) == 2
@@ -81,7 +81,7 @@ async def test_shrinking_prefers_one_that_is_not_ready(world: World) -> None:
     await world.backend.apply(world.does("never", n=2))
     await world.until(lambda seen: len(seen["e1-r1"].replicas) == 2)
     await world.backend.apply(world.does("never", n=1))
-    (at_once,) = await world.backend.observe()
+    (at_once,) = await world.at_once()
     assert [replica.id for replica in at_once.ready] == [serving.id]
 
 
@@ -97,7 +97,7 @@ async def test_remove_drains_and_then_forgets(world: World) -> None:
     await world.backend.apply(world.does("serve", n=2))
     await world.until(ready("e1-r1", 2))
     await world.backend.remove("e1-r1", grace=5.0)
-    (at_once,) = await world.backend.observe()
+    (at_once,) = await world.at_once()
     assert [replica.phase for replica in at_once.replicas] == [Phase.TERMINATING] * 2
     changes = world.changes
     await world.backend.remove("e1-r1", grace=5.0)

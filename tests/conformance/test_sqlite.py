@@ -206,7 +206,7 @@ from sqlalchemy.engine import URL
 from inlet.store.sql import SqlStore
 
 async def main():
-    store = SqlStore(URL.create("sqlite", database=sys.argv[1]))
+    store = SqlStore(URL.create("sqlite", database=sys.argv[1]), busy_timeout=60.0)
     print("up", flush=True)
     sys.stdin.readline()
     await store.open()
@@ -266,7 +266,11 @@ async def test_a_writer_killed_amid_commits_loses_nothing_that_was_answered(file
     for _ in range(after):
         answered = int(writer.stdout.readline())
     writer.send_signal(signal.SIGKILL)
-    answered = max([answered, *map(int, (await asyncio.to_thread(writer.communicate))[0].split())])
+    # Not `communicate`, which would miss the lines that were read ahead.
+    answered = max([answered, *map(int, (await asyncio.to_thread(writer.stdout.read)).split())])
+    for stream in (writer.stdin, writer.stdout):
+        stream.close()
+    await asyncio.to_thread(writer.wait)
 
     store = SqlStore(url(file))
     await store.open()

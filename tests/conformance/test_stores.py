@@ -28,7 +28,7 @@ def maker(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Store]:
         url = URL.create("sqlite", database=str(folder / "inlet.db"))
     else:
         url = request.getfixturevalue("postgresql").database()
-    return lambda: SqlStore(url)
+    return lambda: SqlStore(url, busy_timeout=60.0)  # what a busy machine takes is no fault
 
 
 @asynccontextmanager

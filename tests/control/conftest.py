@@ -24,6 +24,7 @@ from tests.control.quiet import QuietBackend
 
 ADMIN = "preset-admin-token-for-tests"
 T0 = 1_795_000_000.0
+PATIENCE_S = 60.0  # with a database server, which gets its turn late on a busy machine
 
 
 def create_body(name: str = "mini", **changes: Any) -> dict[str, Any]:
@@ -143,7 +144,7 @@ async def store(kind_of_store: str, tmp_path: Path, request: pytest.FixtureReque
     if kind_of_store == "memory":
         made: Store = MemoryStore()
     elif kind_of_store == "postgresql":
-        made = SqlStore(request.getfixturevalue("postgresql").database())
+        made = SqlStore(request.getfixturevalue("postgresql").database(), busy_timeout=PATIENCE_S)
     else:
         made = SqlStore(database_url(Settings(home=tmp_path / "home")))
         (tmp_path / "home").mkdir(exist_ok=True)

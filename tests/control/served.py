@@ -60,7 +60,8 @@ async def serve(folder: Path) -> None:
     app = build_app(
         store=store, backend=backend, vault=vault, settings=settings, wake=loop.wake, clock=time.time
     )
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    # A kept connection must not be closed in the moment in which a client, late by seconds, uses it again.
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=600))
     await backend.start(loop.wake)
     listener.listen()
     print(origin, flush=True)

@@ -28,7 +28,7 @@ class Watched(Site):
         self.set_by = self.then_set = 0.0
         super().__init__(home)
         self.file = home / "inlet.db"
-        self.store = SqlStore(URL.create("sqlite", database=str(self.file)), busy_timeout=0.05)
+        self.store = SqlStore(URL.create("sqlite", database=str(self.file)), busy_timeout=1.0)
         self.loop = self.make_loop()
 
     @asynccontextmanager

@@ -343,8 +343,7 @@ async def test_a_call_that_hangs_is_given_up_and_made_again(monkeypatch: pytest.
     a = Lead(store, me="a", url="http://a", before_taking=store.open)
     running = asyncio.create_task(a.run())
     async with asyncio.timeout(60):
-        while not a.leads:
-            await a.turn()
+        await a.until(holds=True)
     running.cancel()
     await asyncio.wait([running])
 

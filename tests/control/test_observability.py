@@ -176,13 +176,15 @@ async def test_download(api: Api) -> None:
 @asynccontextmanager
 async def served(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """The application on a real socket: what follows a log cannot be tried in process."""
-    config = uvicorn.Config(api.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        api.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     listener = config.bind_socket()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = "http://{}:{}".format(*listener.getsockname())
     headers = {"Authorization": f"Bearer {api.token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
         yield client
     server.should_exit = True
     await serving
@@ -202,7 +204,7 @@ async def test_a_followed_log_goes_on_until_the_reader_leaves(
 ) -> None:
     await api.create()
     api.backend.lines = LINES
-    async with served(api) as client, asyncio.timeout(10):
+    async with served(api) as client, asyncio.timeout(60):
         async with client.stream("GET", path) as response:
             assert response.status_code == 200
             chunks = response.aiter_text()
@@ -230,7 +232,7 @@ async def test_a_followed_endpoint_is_told_after_each_change_until_it_ends(api: 
     path = "/v2/endpoint/default/mini"
     async with (
         served(reader) as client,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         client.stream("GET", f"{path}/sse") as response,
     ):
         assert response.headers["content-type"].startswith("text/event-stream")

@@ -25,7 +25,10 @@ HARDWARE: dict[str, Any] = {
 @pytest.fixture
 async def hub(api: Api) -> AsyncIterator[Callable[..., Any]]:
     """`await hub(token)(method, …)`: one call of the client, beside the loop."""
-    config = uvicorn.Config(api.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+    # A kept connection must not be closed in the moment in which the client, late by seconds, uses it again.
+    config = uvicorn.Config(
+        api.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     listener = config.bind_socket()
     serving = asyncio.create_task(server.serve(sockets=[listener]))

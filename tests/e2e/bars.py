@@ -133,7 +133,7 @@ def measure(bar: Bar, inlet: Installation, model: Path) -> Measured:
                 prober.wait_for(BEFORE)
             outage = bar.change(stage)
             prober.wait_for(BEFORE)
-            wait_for("enough requests", lambda: len(prober.probes) >= bar.requests, within=120)
+            wait_for("enough requests", lambda: len(prober.probes) >= bar.requests, within=240)
     finally:
         inlet.delete(name)
     return counted(bar, prober.probes, outage)

@@ -20,7 +20,7 @@ import psutil
 from .installation import Installation, replica_id, wait_for
 from .prober import Probe, Prober
 
-BACK_WITHIN_S = 30.0  # far more than it takes: how long it did is measured
+BACK_WITHIN_S = 90.0  # far more than it takes: how long it did is measured
 QUESTION = "How do I get my money back?"
 QUICK = {"inputs": {"source_sentence": QUESTION, "sentences": ["The sky is blue."]}}
 SLOW = {
@@ -76,7 +76,7 @@ class Stage:
                 and not {p.pid for p in found} & {*other_than}
             )
 
-        wait_for(f"{n} replicas of {self.name}", reached, within=60)
+        wait_for(f"{n} replicas of {self.name}", reached, within=120)
 
 
 # Replicas
@@ -90,17 +90,10 @@ def terminate_a_replica(stage: Stage) -> None:
 
 
 def kill_an_idle_replica(stage: Stage) -> Outage:
-    """SIGKILL in a moment in which none of our requests is in flight."""
+    """SIGKILL while none of our requests is in flight, until it is gone: a kernel that is busy takes its time for that."""
     replicas = stage.inlet.replicas()
-
-    def kill() -> float:
-        killed = time.monotonic()
-        replicas[0].kill()
-        return killed
-
-    killed = stage.prober.when_idle(kill)
-    replicas[0].wait(BACK_WITHIN_S)
-    gone = time.monotonic()
+    with stage.prober.silence():
+        killed, gone = kill(replicas[0])
     stage.wait_for_replicas(len(replicas), other_than=[replicas[0].pid])
     return Outage(killed, gone, time.monotonic())
 
@@ -131,9 +124,18 @@ def kill(process: psutil.Process) -> tuple[float, float]:
     return killed, time.monotonic()
 
 
+def _has_ended(process: psutil.Process) -> bool:
+    """Also if nobody reaps it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _client_of(replica: psutil.Process) -> httpx.Client:
     words = replica.cmdline()
-    return httpx.Client(transport=httpx.HTTPTransport(uds=words[words.index("--socket") + 1]))
+    transport = httpx.HTTPTransport(uds=words[words.index("--socket") + 1])
+    return httpx.Client(transport=transport, timeout=60.0)  # it is kept busy on purpose
 
 
 def _in_flight(client: httpx.Client) -> float:
@@ -253,9 +255,8 @@ def kill_parent(stage: Stage) -> Outage:
     inlet.start(within=BACK_WITHIN_S)
     stage.prober.wait_for(1)
     back = time.monotonic()
-    assert back - killed < BACK_WITHIN_S
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in children)
-    assert inlet.endpoint(stage.name)["status"]["state"] == "running"
+    wait_for("the end of what was its parent's", lambda: all(map(_has_ended, children)))
+    inlet.wait_for_state(stage.name, "running")
     found = inlet.endpoint("asleep")["status"]
     assert (found["state"], found["createdAt"]) == ("scaledToZero", asleep["status"]["createdAt"])
     wait_for("the end of the replica that is to sleep", lambda: len(inlet.replicas()) == len(replicas))

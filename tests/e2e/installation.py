@@ -19,7 +19,7 @@ TOKEN = "e2e-admin-token-of-the-tests"
 INLET = str(Path(sys.executable).with_name("inlet"))
 
 
-def wait_for(what: str, condition: Callable[[], Any], *, within: float = 30.0, every: float = 0.05) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], *, within: float = 60.0, every: float = 0.05) -> Any:
     """The first truthy answer of `condition`; fails the test with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while not (found := condition()):
@@ -72,7 +72,7 @@ class Installation:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, within: float = 30.0) -> float:
+    def start(self, *, within: float = 90.0) -> float:
         """Seconds until `/readyz`. The port stays the same over restarts."""
         started = time.monotonic()
         with self._output.open("ab") as output:
@@ -107,7 +107,7 @@ class Installation:
         except httpx.HTTPError:
             return False
 
-    def stop(self, *, within: float = 40.0) -> int:
+    def stop(self, *, within: float = 120.0) -> int:
         """Ctrl-C; the exit code."""
         assert self.parent is not None
         self.parent.send_signal(signal.SIGINT)
@@ -116,7 +116,7 @@ class Installation:
     def kill_parent(self) -> None:
         assert self.parent is not None
         self.parent.kill()
-        self.parent.wait(10)
+        self.parent.wait(60)
 
     # Processes
 
@@ -207,18 +207,27 @@ class Installation:
         return dict(answer.json())
 
     def delete(self, name: str) -> None:
-        """Delete an endpoint and wait until nothing of it is left."""
+        """Delete an endpoint; its replicas may go on draining for a while."""
         path = f"/v2/endpoint/default/{name}"
         assert self.api.delete(path).status_code == 200
         wait_for(f"end of {name}", lambda: self.api.get(path).status_code == 404, within=60)
 
-    def wait_for_state(self, name: str, state: str, *, within: float = 60.0) -> dict[str, Any]:
+    def wait_for_state(self, name: str, state: str, *, within: float = 120.0) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             found = self.endpoint(name)
             assert found["status"]["state"] != "failed" or state == "failed", found["status"]
             return found if found["status"]["state"] == state else None
 
         return dict(wait_for(f"state {state} of {name}", reached, within=within))
+
+
+def contents(home: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below `home`, but those that vanish while we look."""
+    for folder, _, names in os.walk(home):
+        for path in (Path(folder) / name for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    yield path, path.read_bytes()
 
 
 @contextmanager

@@ -12,16 +12,15 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
 WITHIN_S = 60.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,12 @@ class Probe:
 class Prober:
     """`with Prober(url, token, body, rate=50) as prober:` sends in the background; afterwards look at `probes`.
 
-    `bodies` are sent in turn. Every request has a deadline of `timeout` seconds.
+    `bodies` are sent in turn. `timeout`: seconds until a request is given up; more than a router holds one, so that the
+    router is the one to answer.
     """
 
     def __init__(
-        self, url: str, token: str, *bodies: Mapping[str, Any], rate: float = 50.0, timeout: float = 30.0
+        self, url: str, token: str, *bodies: Mapping[str, Any], rate: float = 50.0, timeout: float = 120.0
     ) -> None:
         self._url, self._bodies, self._rate, self._timeout = url, cycle(bodies), rate, timeout
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -58,7 +58,8 @@ class Prober:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._open = 0
         self._extra: deque[Mapping[str, Any]] = deque()
-        self._when_idle: list[Callable[[], None]] = []
+        self._hold = threading.Event()
+        self._holding = False
         self.probes: list[Probe] = []
 
     def __enter__(self) -> Self:
@@ -67,26 +68,40 @@ class Prober:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(self._timeout + 10)
+        self._thread.join(2 * self._timeout)
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
+        # A request that waits here for a connection does not count against who is asked.
+        timeout = httpx.Timeout(self._timeout, pool=None)
         async with (
-            httpx.AsyncClient(limits=limits, timeout=self._timeout, headers=self._headers) as client,
+            httpx.AsyncClient(limits=limits, timeout=timeout, headers=self._headers) as client,
             asyncio.TaskGroup() as tasks,
         ):
             start, count = time.monotonic(), 0
             while not self._stop.is_set():
                 due = start + count / self._rate
                 await asyncio.sleep(due - time.monotonic())
+                await self._while_held()
                 while self._extra:
-                    tasks.create_task(self._probe(client, time.monotonic(), self._extra.popleft()))
-                tasks.create_task(self._probe(client, due, next(self._bodies)))
+                    self._send(tasks, client, time.monotonic(), self._extra.popleft())
+                self._send(tasks, client, due, next(self._bodies))
                 count += 1
 
-    async def _probe(self, client: httpx.AsyncClient, due: float, body: Mapping[str, Any]) -> None:
+    async def _while_held(self) -> None:
+        while self._hold.is_set() and not self._stop.is_set():
+            self._holding = True
+            await asyncio.sleep(0.001)
+        self._holding = False
+
+    def _send(
+        self, tasks: asyncio.TaskGroup, client: httpx.AsyncClient, due: float, body: Mapping[str, Any]
+    ) -> None:
         self._open += 1
+        tasks.create_task(self._probe(client, due, body))
+
+    async def _probe(self, client: httpx.AsyncClient, due: float, body: Mapping[str, Any]) -> None:
         sent = time.monotonic()
         error: Any = None
         try:
@@ -101,8 +116,6 @@ class Prober:
         took = time.monotonic() - due
         self.probes.append(Probe(due, sent, took, result, error if isinstance(error, dict) else {}))
         self._open -= 1
-        while self._when_idle and not self._open:
-            self._when_idle.pop()()
 
     @property
     def counts(self) -> Counter[int | str]:
@@ -132,8 +145,15 @@ class Prober:
         """Send so many more at once, beside those that come at the constant rate."""
         self._extra.extend([body] * count)
 
-    def when_idle(self, act: Callable[[], T]) -> T:
-        """Do `act`, which must not block, right after an answer came while no other request was in flight."""
-        done: Future[T] = Future()
-        self._when_idle.append(lambda: done.set_result(act()))
-        return done.result(WITHIN_S)
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Begins when no request is in flight; what is due before its end is sent then, late."""
+        self._hold.set()
+        try:
+            deadline = time.monotonic() + WITHIN_S
+            while not (self._holding and not self._open):
+                assert time.monotonic() < deadline, f"{self._open} requests are still in flight"
+                time.sleep(0.001)
+            yield
+        finally:
+            self._hold.clear()

@@ -55,7 +55,7 @@ def create(name, size=SIZES[0]):
 
 
 def wait(endpoint):
-    endpoint.wait(timeout=60, refresh_every=0.2)
+    endpoint.wait(timeout=120, refresh_every=0.2)
     endpoint.fetch()  # versions before 0.30 look at the URL alone
 
 
@@ -127,7 +127,7 @@ while replicas():
 started = time.monotonic()
 seen["after_sleep"] = similarities(endpoint)
 seen["wake_s"] = round(time.monotonic() - started, 2)
-endpoint.fetch()
+wait(endpoint)
 note(endpoint)
 
 endpoint.delete()

@@ -96,7 +96,8 @@ def test_the_story_of_an_endpoint(
     inputs = tmp_path / "inputs.json"
     inputs.write_text(json.dumps({"inputs": ["a cat", "a bill"]}))
     assert len(json.loads(done(hugie("test", "features", "--input-file", str(inputs))))) == 2
-    assert "ready after" in done(hugie("logs", "features"))
+    # It answers before its line has come through pipe, keeper and file.
+    wait_for("its line in the log", lambda: "ready after" in done(hugie("logs", "features")))
 
     # The same configuration again changes nothing; another task is another revision.
     assert "updated successfully" in done(hugie("update", "features", file))

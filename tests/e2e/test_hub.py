@@ -84,7 +84,7 @@ def test_what_cannot_run_says_why(home: Path, tmp_path: Path, sample_model: Path
             "torn": "model.safetensors",
             "taskless": "classification head",
         }.items():
-            failed = inlet.wait_for_state(name, "failed", within=90)
+            failed = inlet.wait_for_state(name, "failed")
             assert words in failed["status"]["errorMessage"], failed["status"]
             assert failed["status"]["url"] is None
             assert failed["status"]["readyReplica"] == 0

@@ -15,7 +15,7 @@ from .installation import INLET, TOKEN, Installation, installation, wait_for
 from .prober import Prober
 
 BODY = {"inputs": "How do I get my money back?"}
-ANSWERED_WITHIN_S = 20.0  # the store gives up after 6 seconds; the rest is for a busy machine
+ANSWERED_WITHIN_S = 45.0  # the store gives up after 6 seconds; the rest is for a busy machine
 
 
 def names(inlet: Installation) -> list[str]:
@@ -69,12 +69,12 @@ def test_everything_is_there_again_and_traffic_goes_on_without_the_database(
             inlet.child("inlet.control").kill()  # its successor cannot start before the database is back
             prober.wait_for(100)
             postgresql.start()
-            wait_for("the API", lambda: works(inlet), within=60)
+            wait_for("the API", lambda: works(inlet), within=120)
 
             with postgresql.frozen():
-                assert is_refused(inlet)
+                wait_for("typed refusal", lambda: is_refused(inlet))
                 prober.wait_for(20)
-            wait_for("the API", lambda: works(inlet), within=60)
+            wait_for("the API", lambda: works(inlet), within=120)
             inlet.create("second", str(sample_model), model__task="feature-extraction")
             inlet.wait_for_state("second", "running")
         assert prober.failed == []
@@ -85,7 +85,7 @@ def test_everything_is_there_again_and_traffic_goes_on_without_the_database(
 
         env = {**os.environ, "INLET_HOME": str(home.with_name("other")), "INLET_DATABASE_URL": url}
         other = subprocess.run(
-            [INLET, "up", "--port", "0"], env=env, capture_output=True, text=True, timeout=60, check=False
+            [INLET, "up", "--port", "0"], env=env, capture_output=True, text=True, timeout=120, check=False
         )
         assert other.returncode == 1
         assert "take the one of the others who use that database (INLET_SECRET_KEY" in " ".join(

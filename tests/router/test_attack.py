@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from inlet.core.spec import Visibility
+from inlet.router.server import ClientConnection
 from tests.router.world import Raw, World, request, route, until, world
 
 H = b"Host: base\r\n"
@@ -394,28 +395,37 @@ async def _is_timed_out(client: Raw) -> None:
     assert answer.values("connection") == ["close"]
 
 
+async def _begun(here: World, size: int) -> ClientConnection:
+    """The only connection, once the router has so many bytes of a head."""
+    connections = here.router._connections.open
+    await until(lambda: [connection._seen for connection in connections] == [size])
+    return next(iter(connections))
+
+
 async def test_a_slow_head_ends_whatever_its_pace():
-    async with world(head_timeout=0.3) as here:
+    async with world(head_timeout=60.0) as here:
         await _public(here)
         async with here.raw() as client:
-
-            async def trickle() -> None:
-                for byte in b"GET /default/mini HTTP/1.1\r\nHost: base\r\nX: " + b"y" * 10_000:
-                    client.writer.write(bytes([byte]))
-                    await asyncio.sleep(0.02)
-
-            trickling = asyncio.create_task(trickle())
+            begin = asyncio.get_running_loop().time()
+            head = b"GET /default/mini HTTP/1.1\r\nHost: base\r\nX: y"
+            for second, byte in enumerate(head):
+                await client.send(bytes([byte]))
+                connection = await _begun(here, second + 1)
+                connection.check_deadline(begin + second)
+            connection.check_deadline(asyncio.get_running_loop().time() + 61)
             await _is_timed_out(client)
-            trickling.cancel()
 
 
 async def test_a_connection_that_says_nothing_is_closed():
-    async with world(head_timeout=0.2) as here:
-        async with here.raw() as client:
-            assert await client.closed() == b""
-        async with here.raw() as client:
-            await client.send(b"\r")
-            await _is_timed_out(client)
+    async with world(head_timeout=0.2) as here, here.raw() as client:
+        assert await client.closed() == b""
+    # It must have begun before the time is over, or it is closed without a word too.
+    async with world(head_timeout=60.0) as here, here.raw() as client:
+        await client.send(b"\r")
+        connection = await _begun(here, 1)
+        connection.check_deadline(asyncio.get_running_loop().time())
+        connection.check_deadline(asyncio.get_running_loop().time() + 61)
+        await _is_timed_out(client)
 
 
 @pytest.mark.parametrize("fields", [b"content-length: 10\r\n", b"transfer-encoding: chunked\r\n"])

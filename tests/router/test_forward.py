@@ -6,7 +6,7 @@ import pytest
 
 from inlet.core.endpoint import State
 from inlet.core.spec import Visibility
-from tests.router.world import Asked, Visit, request, route, until, world
+from tests.router.world import WITHIN, Asked, Visit, request, route, until, world
 
 
 async def test_a_request_reaches_the_replica_and_its_answer_comes_back():
@@ -179,10 +179,10 @@ async def test_an_event_stream_is_passed_on_event_by_event():
         async with here.raw() as client:
             await client.send(request(body=b"x"))
             assert b"transfer-encoding: chunked" in await client.head()
-            first = await asyncio.wait_for(client.reader.readexactly(len(b"9\r\ndata: 1\n\n\r\n")), 5)
+            first = await asyncio.wait_for(client.reader.readexactly(len(b"9\r\ndata: 1\n\n\r\n")), WITHIN)
             assert first == b"9\r\ndata: 1\n\n\r\n"
             release.set()
-            rest = await asyncio.wait_for(client.reader.readuntil(b"0\r\n\r\n"), 5)
+            rest = await asyncio.wait_for(client.reader.readuntil(b"0\r\n\r\n"), WITHIN)
             assert b"data: 2" in rest
             await client.send(request(body=b"again"))
             await until(lambda: len(replica.asked) == 2)

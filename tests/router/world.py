@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import h11
+import pytest
 
 from inlet.core.access import Grant, Permission, Token, hash_token
 from inlet.core.endpoint import State
@@ -23,7 +24,15 @@ from inlet.wire import link
 
 SECRET = "inlet_caller"
 READER = "inlet_reader"
-WITHIN = 10.0
+WITHIN = 60.0  # only a fault takes so long, or a machine with far too much to do
+# How long the router waits for a client to read its answer, and for control. All of them live in one event loop here: when it
+# stands still for some seconds, none of them was slow.
+PATIENCE = (
+    "server.LINGER_S",
+    "upstream.CONNECT_TIMEOUT_S",
+    "local.CONTROL_TIMEOUT_S",
+    "signals.ANSWER_WITHIN_S",
+)
 
 
 async def until(condition: Callable[[], Any], *, within: float = WITHIN) -> None:
@@ -398,6 +407,9 @@ async def world(*, with_link: bool = True, with_control: bool = True, **changes:
         settings = replace(Settings(home=folder, drain_seconds=5.0), **changes)
         settings.run_dir.mkdir(mode=0o700)
         here = World(folder, stack, settings)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in PATIENCE:
+            patch.setattr(f"inlet.router.{name}", WITHIN)
         here.link = Link(settings.link_socket)
         here.control = Server(settings.control_socket)
         if with_link:

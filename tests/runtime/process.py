@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,13 +18,22 @@ import httpx
 HUB_CLIENT = {"user-agent": "unknown/None; hf_hub/2.4.0; python/3.11"}
 
 
-def eventually(condition: Callable[[], Any], *, within: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], *, within: float = 60.0) -> Any:
     """The first true value of `condition`; fails when there is none in time."""
     end = time.monotonic() + within
     while not (value := condition()):
         assert time.monotonic() < end, f"never happened within {within} s"
         time.sleep(0.01)
     return value
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port where nothing listens, and that nobody gets who does not ask for this very one."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 class Replica:
@@ -70,6 +80,7 @@ class Replica:
     def ready(self) -> Self:
         def look() -> bool:
             assert self.process.poll() is None, self.log.read_text()
+            self.notifications()  # the kernel keeps ten or so, and the replica drops what finds no room
             answer = self.health()
             return answer is not None and answer.status_code == 200
 
@@ -84,6 +95,15 @@ class Replica:
         answer = self.http.post("/", json=value, headers=headers)
         assert answer.status_code == 200, f"{answer.text}\n{self.log.read_text()}"
         return answer.json()
+
+    @contextmanager
+    def sending(self) -> Iterator[socket.socket]:
+        """A request of which the replica has the first half; `ts":"a"}` is the rest. It cannot end meanwhile."""
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.connect(str(self.socket))
+            raw.sendall(b'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 14\r\n\r\n{"inpu')
+            eventually(lambda: "inlet_replica_in_flight 1.0" in self.http.get("/metrics").text)
+            yield raw
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

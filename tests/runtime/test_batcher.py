@@ -143,7 +143,10 @@ async def test_a_failure_belongs_to_those_in_the_batch() -> None:
     assert lane.shapes == [(2, 8), (1, 8)]  # the third text was not computed in vain
 
 
-async def test_shapes_are_shown_in_quiet_moments_and_give_way() -> None:
+async def test_shapes_are_shown_in_quiet_moments_and_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "inlet.runtime.batcher._QUIET_S", 60.0
+    )  # however slow the machine, nothing is quiet yet
     lane = GatedLane()
     with batching(lane) as batcher:
         batcher.warm_up([8, 16, 24])
@@ -151,6 +154,8 @@ async def test_shapes_are_shown_in_quiet_moments_and_give_way() -> None:
         lane.permits.release(1)
         assert await busy == [100]
         assert lane.shapes == [(1, 104)]
+        monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 0.01)
+        batcher.warm_up([])  # begins the quiet moment anew
         lane.permits.release(100)
         await asyncio.to_thread(eventually, lambda: lane.shapes[1:] == [(1, 8), (1, 16), (1, 24)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -44,6 +46,25 @@ def test_a_content_type_that_takes_quadratic_time_is_refused_at_once(content_typ
     with pytest.raises(UnsupportedMediaType):
         parse(b"-" + b"a9" * 60_000, {"content-type": content_type})
     assert time.thread_time() - begin < 0.1
+
+
+WITHOUT_MEMORY = """
+import resource
+from pathlib import Path
+from inlet.runtime.body import parse
+body = b'{"inputs":"' + b"x" * 9_000_000 + b'"}'
+held = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (held * 1024 + 40_000_000,) * 2)
+try:
+    parse(body, {})
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_a_body_that_memory_does_not_suffice_for_is_not_the_callers_fault() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Not enough memory")
 
 
 def test_a_list_of_too_many_texts_is_refused_by_name() -> None:
@@ -115,8 +136,8 @@ def longest_silence_while_tokenizing() -> float:
 
 
 def test_tokenizing_a_long_text_leaves_the_interpreter_to_the_loop() -> None:
-    # Held all the time it would be near 1 in every try; a busy machine spoils one, not all.
-    assert min(longest_silence_while_tokenizing() for _ in range(5)) < 1 / 4
+    # Held all the time it would be near 1 in every try; a busy machine spoils some, not all.
+    assert any(longest_silence_while_tokenizing() < 1 / 4 for _ in range(20))
 
 
 def test_clipped_long_texts_are_the_same_as_short_ones_clipped() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,29 +14,29 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.reference import Reference
-from tests.runtime.process import eventually
+from tests.runtime.process import eventually, reserved_port
 
 
 @contextmanager
 def client(made: Reference, model: str, task: str) -> Iterator[InferenceClient]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "inlet.runtime", "--model", str(made.model(model)), "--task", task,
-               "--port", url.rsplit(":", 1)[-1]]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "inlet.runtime", "--model", str(made.model(model)), "--task", task,
+                   "--port", str(port)]  # fmt: skip
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
-    def ready() -> bool:
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{url}/health").status_code == 200
+            except httpx.TransportError:
+                return False
+
         try:
-            return httpx.get(f"{url}/health").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        eventually(ready)
-        yield InferenceClient(model=url, token="hf_x")
-    finally:
-        process.terminate()
-        assert process.wait(timeout=30) == 0
+            eventually(ready)
+            yield InferenceClient(model=url, token="hf_x")
+        finally:
+            process.terminate()
+            assert process.wait(timeout=60) == 0
 
 
 def test_text_classification(made: Reference) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from tests.full_disk import fill, free, small_disk
 from tests.reference import Reference
 from tests.runtime.close import assert_close
-from tests.runtime.process import Replica, eventually
+from tests.runtime.process import Replica, eventually, reserved_port
 from tests.standins.hub import Repository, StandinHub, Trouble
 
 NAME = "acme/topics"
@@ -28,6 +28,12 @@ def hub(made: Reference, tmp_path: Path) -> Iterator[StandinHub]:
         yield running
 
 
+def percents(replica: Replica) -> list[int]:
+    """How far the download was, as often as it was told; but for what is told of a hub that is slow."""
+    told = [re.fullmatch(r"STATUS=downloading (\d+) %", line) for line in replica.notifications()]
+    return [int(match[1]) for match in told if match]
+
+
 def start(hub: StandinHub, folder: Path, *, commit: str | None = None, **env: str) -> Replica:
     folder.mkdir()
     flags = ["--commit", commit or hub.commit(NAME), "--cache", str(folder.parent / "cache")]
@@ -41,9 +47,8 @@ def test_the_commit_is_fetched_and_code_is_not(hub: StandinHub, made: Reference,
         assert replica.http.get("/info").json()["model_sha"] == commit
         case = made.of(TASK)[0]
         assert_close(replica.ask({"inputs": case.inputs}), case.expected)
-        told = [line for line in replica.notifications() if line.startswith("STATUS=downloading")]
-        assert told[0] == "STATUS=downloading 0 %"
-        assert told[-1] == "STATUS=downloading 100 %"
+        told = percents(replica)
+        assert (told[0], told[-1]) == (0, 100)
         assert "downloading: 100 %" in replica.log.read_text()
     fetched = {asked.path.rsplit("/", 1)[-1] for asked in hub.requests if "/resolve/" in asked.path}
     assert fetched == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
@@ -69,10 +74,9 @@ def test_a_broken_download_goes_on_where_it_broke(made: Reference, tmp_path: Pat
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
         with Replica(tmp_path, "acme/minilm", "sentence-embeddings", *flags, env=env) as replica:
             assert replica.ready().ask({"inputs": "a happy dog"})["embeddings"]
-            told = [line for line in replica.notifications() if line.startswith("STATUS=downloading")]
-    percents = [int(line.split()[1]) for line in told]
-    assert percents == sorted(percents)
-    assert any(0 < percent < 100 for percent in percents)
+            told = percents(replica)
+    assert told == sorted(told)
+    assert any(0 < percent < 100 for percent in told)
     ranges = [asked.range for asked in hub.requests if asked.path.endswith("model.safetensors")]
     assert any(asked is not None and int(asked[6:-1]) >= 40_000_000 for asked in ranges)
     fetched = {
@@ -127,13 +131,14 @@ def says(replica: Replica, words: str) -> None:
         answer = replica.health()
         return answer is not None and answer.status_code == 503 and words in answer.json()["error"]
 
-    eventually(told, within=60)
+    eventually(told)
 
 
 def test_a_hub_that_is_away_is_waited_for(hub: StandinHub, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    with start(hub, tmp_path / "a", HF_ENDPOINT=f"http://127.0.0.1:{port}") as replica:
+    with (
+        reserved_port() as port,
+        start(hub, tmp_path / "a", HF_ENDPOINT=f"http://127.0.0.1:{port}") as replica,
+    ):
         says(replica, f"the Hub could not be reached for {NAME}")
         health = replica.health()
         assert health is not None
@@ -166,11 +171,11 @@ def test_a_hub_with_trouble_is_asked_again(
 def test_a_download_that_stalls_says_so_and_ends_at_once_when_told(hub: StandinHub, tmp_path: Path) -> None:
     with StandinHub(hub.folder) as stalling:
         stalling.trouble = Trouble(stalls_after=5000)
-        with start(stalling, tmp_path / "a", HF_HUB_DOWNLOAD_TIMEOUT="60") as replica:
+        with start(stalling, tmp_path / "a", HF_HUB_DOWNLOAD_TIMEOUT="600") as replica:
             says(replica, "%, no data for")
-            assert any("no data for" in line for line in replica.notifications())
+            eventually(lambda: any("no data for" in line for line in replica.notifications()))
             replica.terminate()
-            assert replica.process.wait(timeout=10) == 0
+            assert replica.ended() == 0  # long before the client would give up
 
 
 def test_without_room_on_the_disk_a_download_waits_for_some(hub: StandinHub, tmp_path: Path) -> None:

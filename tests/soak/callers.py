@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-WITHIN_S = 60.0
+WITHIN_S = 150.0  # more than the minute for which a router holds a request
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,11 @@ class StandinHub:
         self._over.set()
         self._over = threading.Event()
 
-    def stall(self) -> None:
-        self._over.wait()
+    def stall(self, trouble: Trouble) -> None:
+        """Until this trouble is over; it may be already."""
+        over = self._over  # before the look at the trouble: whoever ends it changes the trouble first
+        if self._trouble is trouble:
+            over.wait()
 
     def __exit__(self, *_: object) -> None:
         self.trouble = None
@@ -180,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         trouble = self.hub.trouble
         if trouble is not None and trouble.stalls_after == 0:
-            self._stall()
+            self._stall(trouble)
             return
         try:
             if trouble is not None and trouble.status is not None:
@@ -197,10 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Error-Code": failure.code, "X-Error-Message": str(failure)}
             self._json(failure.status, {"error": str(failure)}, headers)
 
-    def _stall(self) -> None:
+    def _stall(self, trouble: Trouble) -> None:
         self.hub.requests.append(Asked(self.command, self.path, self.headers.get("Range"), 0))
         self.close_connection = True
-        self.hub.stall()
+        self.hub.stall(trouble)
 
     def _token(self) -> str | None:
         return self.headers.get("Authorization", "").removeprefix("Bearer ") or None
@@ -275,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
         trouble = self.hub.trouble
         if trouble is not None and trouble.stalls_after is not None and len(content) > trouble.stalls_after:
             self.wfile.write(content[: trouble.stalls_after])
-            self._stall()
+            self._stall(trouble)
             return
         self.wfile.write(content)
 

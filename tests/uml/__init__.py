@@ -7,12 +7,15 @@ runs one command.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +37,8 @@ class Done:
 
 def run(command: list[str], folder: Path, *, within: float) -> Done:
     """Boot, run the command in the project's folder, power off. Files that it leaves in /mnt appear in `folder`."""
-    kernel = _kernel()
+    with _alone():
+        kernel, shim = _kernel(), _shim()
     (folder / "command").write_text(f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(command)}\n")
     arguments = [
         str(kernel), f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
@@ -44,7 +48,7 @@ def run(command: list[str], folder: Path, *, within: float) -> Done:
     with (folder / "console").open("wb") as console:
         subprocess.run(
             arguments, stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=within, check=False,
-            env={**os.environ, "LD_PRELOAD": str(_shim())},
+            env={**os.environ, "LD_PRELOAD": str(shim)},
         )  # fmt: skip
     said = (folder / "console").read_text(errors="replace")
     if not (folder / "status").exists():
@@ -52,11 +56,19 @@ def run(command: list[str], folder: Path, *, within: float) -> Done:
     return Done(int((folder / "status").read_text()), (folder / "output").read_text(errors="replace"), said)
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Several test processes may want the same files at once."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _kernel() -> Path:
     """The kernel, fetched once and kept between runs; the test is skipped where Debian's packages are out of reach."""
     kernel = KEPT / "linux.uml"
     if not kernel.exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
         package = _package()
         with (
             subprocess.Popen(
@@ -90,6 +102,8 @@ def _shim() -> Path:
     if shutil.which("cc") is None:
         pytest.skip("needs a C compiler, so that the kernel of user-mode-linux can run on newer CPUs")
     shim = KEPT / "xstate.so"
+    draft = KEPT / "xstate.new"
     source = Path(__file__).with_name("xstate.c")
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(shim), str(source)], check=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(draft), str(source)], check=True)
+    draft.rename(shim)  # another machine may be loading the one that is there
     return shim

@@ -15,6 +15,7 @@ from inlet.runtime.dialect import kind
 # Bytes of a refused body that are read and forgotten: to close on a caller that still sends would lose the refusal.
 _MOST_FORGOTTEN = 100_000_000
 MAX_BODY_BYTES = 10_000_000  # tokens take some thirty times the memory of their text
+_OUT_OF_MEMORY = "Not enough memory"  # orjson has one kind of error for all that keeps it from an answer
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # What clients send when they do not say what they send; then the first character decides.
@@ -66,7 +67,10 @@ async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
 
 
 def parse(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    """The JSON object in a body; `Invalid` or `UnsupportedMediaType` says what is wrong with it."""
+    """The JSON object in a body; `Invalid` or `UnsupportedMediaType` says what is wrong with it.
+
+    `MemoryError` when there is not enough to read it.
+    """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported; send the body as it is")
@@ -79,6 +83,8 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
     try:
         value = orjson.loads(_utf8(body, charset))
     except orjson.JSONDecodeError as error:
+        if error.msg.startswith(_OUT_OF_MEMORY):
+            raise MemoryError(error.msg) from error
         raise Invalid(f"the body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise Invalid(f'the body must be a JSON object like {{"inputs": …}}, not {kind(value)}')

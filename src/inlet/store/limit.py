@@ -19,5 +19,11 @@ async def limit(seconds: float) -> AsyncIterator[None]:
     PostgreSQL's driver takes the first cancellation as a wish, and asks the server to end the statement; a server that
     hangs would keep it waiting for another ten seconds. The second one makes it close the connection.
     """
-    async with asyncio.timeout(seconds + _CLEAN_UP_S), asyncio.timeout(seconds):
-        yield
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as second, asyncio.timeout(seconds):
+        # Counted from the first one: of two that are due at once, after the process stood still, the task sees only one.
+        first = loop.call_later(seconds, lambda: second.reschedule(loop.time() + _CLEAN_UP_S))
+        try:
+            yield
+        finally:
+            first.cancel()

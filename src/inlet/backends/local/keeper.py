@@ -287,8 +287,10 @@ class Keeper:
             self._round(self._wake)
         self._end_leftovers(self._wake)
         deadline = time.monotonic() + 1.0
-        while self._pipes and time.monotonic() < deadline:
-            self._round(self._wake)
+        while self._pipes:
+            self._round(self._wake)  # at least one, however late it is: it reads all that a pipe holds
+            if time.monotonic() >= deadline:
+                break
         self._output.finish()
         self._write_exit(self._status)
         self._leave_groups()
@@ -390,7 +392,7 @@ class Keeper:
             waits.append(self._kill_at - now)
         if self._plan.watched_memory is not None:
             waits.append(self._watch_at - now)
-        if now < self._alarmed_until:
+        if self._alarmed_until:
             waits.append(WATCH_SHORTEST_S)
         if self._news:
             waits.append(self._poked_at + POKE_EVERY_S - now)
@@ -427,8 +429,13 @@ class Keeper:
 
     def _check_alarm(self) -> None:
         """End what is left of the replica, if it was meant: when a group above is full, all groups below are alarmed."""
-        if time.monotonic() < self._alarmed_until and self._lost_one():
+        if not self._alarmed_until:
+            return
+        last = time.monotonic() >= self._alarmed_until  # asked first: however late it is, there is one look
+        lost = self._lost_one()
+        if lost or last:
             self._alarmed_until = 0.0
+        if lost:
             self._end_too_big()
 
     def _watch(self) -> None:

@@ -220,9 +220,11 @@ class Replica:
             self._failures += 1
             patience = self._site.timing.starting_failures
             if self.ready_since is not None:
-                self.phase = Phase.INITIALIZING
-                self._detail = health.error or "its health check is not answered"
                 patience = self._site.timing.failures
+                # One that drains closes its socket before it ends.
+                if self.phase is not Phase.TERMINATING:
+                    self.phase = Phase.INITIALIZING
+                    self._detail = health.error or "its health check is not answered"
             if self._failures >= patience:
                 self._unresponsive = True
                 self.stop(0.0)
