@@ -127,9 +127,8 @@ async def test_what_a_power_cut_ended_is_not_held_against_the_revision(
     home: Path, driver: Callable[..., Driver]
 ) -> None:
     held(home, driver)
-    kill(
-        keeper_of(home, replica_id) for replica_id in kept(home)
-    )  # none is to write down how its replica ended
+    # Keepers first: none is to write down how its replica ended.
+    kill(keeper_of(home, replica_id) for replica_id in kept(home))
     pids = processes_of(home)
     kill(pids)
     for pid in pids:

@@ -6,7 +6,7 @@ import resource
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +20,21 @@ from inlet.core.errors import BackendUnavailable
 from inlet.core.seen import ExitKind, Phase, SeenReplica
 from tests.backends.conftest import keeper_of
 from tests.backends.test_supervision import replaced, replica_process, started
-from tests.backends.worlds import FAST, GIVEN_UP, NOTICING, WITHIN_S, LocalWorld, Seen, get, lines, ready
+from tests.backends.worlds import (
+    FAST,
+    GIVEN_UP,
+    NOTICING,
+    WITHIN_S,
+    LocalWorld,
+    Seen,
+    eventually,
+    get,
+    lines,
+    ready,
+)
 from tests.full_disk import fill, free, small_disk
 
 FULL = "No space left on device"
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """For what is no change of an observation."""
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("not within 60 s")
 
 
 @contextmanager
@@ -92,7 +94,7 @@ async def test_a_full_disk_for_logs_neither_stops_nor_blocks_a_replica(home: Pat
         with structlog.testing.capture_logs() as told:
             for number in range(40):
                 assert await get(old, f"/say/{'x' * 4000}{number}") == "Ok"  # far more than a pipe holds
-            await eventually(lambda: "log of a replica not written" in text_of(told))
+            await asyncio.to_thread(eventually, lambda: "log of a replica not written" in text_of(told))
             assert await get(old, "/health") == "Ok"
         assert text_of(told).count("log of a replica not written") == 1
         await asyncio.to_thread(free, disk)
@@ -287,6 +289,6 @@ async def test_a_control_that_cannot_ask_for_want_of_files_kills_nobody(world: L
     old: SeenReplica = await started(world)
     world.hasten(old)
     with structlog.testing.capture_logs() as told, no_more_files():
-        await eventually(lambda: text_of(told).count("replica not asked") > 2 * GIVEN_UP)
+        await asyncio.to_thread(eventually, lambda: text_of(told).count("replica not asked") > 2 * GIVEN_UP)
     seen = await world.until(ready("e1-r1"))
     assert seen["e1-r1"].replicas[0].id == old.id

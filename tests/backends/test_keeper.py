@@ -60,6 +60,29 @@ def test_an_alarm_counts_however_late_it_is_looked_after(tmp_path: Path) -> None
     assert done.stdout.split() == ["-9"]
 
 
+LATE_FOR_LAST_WORDS = """
+import json, os, select, sys
+from inlet.backends.local import keeper
+found = keeper.Keeper(keeper.Plan(**json.load(sys.stdin)))
+reading, writing = os.pipe()
+os.write(writing, b"last words\\n")
+found._pipes[reading] = "stderr"
+found._poll.register(reading, select.POLLIN)
+found._status = 256
+now = iter(range(0, 10**6, 60))
+keeper.time.monotonic = lambda: next(now)
+found.run()
+"""
+
+
+def test_last_words_are_read_however_late_it_is(tmp_path: Path) -> None:
+    told = json.dumps(vars(a_plan(tmp_path)))
+    subprocess.run(
+        [sys.executable, "-c", LATE_FOR_LAST_WORDS], input=told, text=True, timeout=WITHIN_S, check=True
+    )
+    assert json.loads((tmp_path / "exit.json").read_text())["last_lines"] == ["last words"]
+
+
 def a_plan(folder: Path, *, enter: Sequence[str] = (), events: str | None = None) -> keeper.Plan:
     return keeper.Plan(
         replica_id="r", folder=str(folder), command=["/bin/sleep", "60"], env={}, notify=str(folder / "n"),

@@ -36,8 +36,10 @@ async def test_one_that_hangs_is_cancelled_twice(stalls: bool) -> None:
                 asyncio.get_running_loop().call_soon(time.sleep, 1)
             await driver.call()
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(work(), 60)
+    async with asyncio.timeout(60) as too_late:
+        with pytest.raises(TimeoutError):
+            await work()
+    assert not too_late.expired()
     assert driver.cancelled == 2
 
 

@@ -326,7 +326,7 @@ async def test_a_record_that_somebody_holds_is_unavailable_until_it_is_let_go(
 async def test_a_control_that_hangs_in_a_transaction_holds_up_nobody(store: SqlStore, url: URL) -> None:
     record = endpoint("a")
     await store.add_endpoint(record, event(record))
-    hanging = PostgresqlDatabase(url, patience=3.0).engine()
+    hanging = PostgresqlDatabase(url, patience=1.0).engine()
     async with hanging.connect() as connection:
         await connection.execute(text("SELECT * FROM endpoints FOR UPDATE"))
         assert await store.commit(record) is not None

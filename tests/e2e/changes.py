@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.system import has_ended
+
 from .installation import Installation, replica_id, wait_for
 from .prober import Probe, Prober
 
@@ -90,10 +92,13 @@ def terminate_a_replica(stage: Stage) -> None:
 
 
 def kill_an_idle_replica(stage: Stage) -> Outage:
-    """SIGKILL while none of our requests is in flight, until it is gone: a kernel that is busy takes its time for that."""
+    """SIGKILL in a moment in which none of our requests is in flight."""
     replicas = stage.inlet.replicas()
     with stage.prober.silence():
-        killed, gone = kill(replicas[0])
+        killed = time.monotonic()
+        replicas[0].kill()
+    replicas[0].wait(BACK_WITHIN_S)
+    gone = time.monotonic()
     stage.wait_for_replicas(len(replicas), other_than=[replicas[0].pid])
     return Outage(killed, gone, time.monotonic())
 
@@ -122,14 +127,6 @@ def kill(process: psutil.Process) -> tuple[float, float]:
     process.kill()
     process.wait(BACK_WITHIN_S)
     return killed, time.monotonic()
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    """Also if nobody reaps it."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _client_of(replica: psutil.Process) -> httpx.Client:
@@ -255,7 +252,7 @@ def kill_parent(stage: Stage) -> Outage:
     inlet.start(within=BACK_WITHIN_S)
     stage.prober.wait_for(1)
     back = time.monotonic()
-    wait_for("the end of what was its parent's", lambda: all(map(_has_ended, children)))
+    wait_for("the end of what was its parent's", lambda: all(map(has_ended, children)))
     inlet.wait_for_state(stage.name, "running")
     found = inlet.endpoint("asleep")["status"]
     assert (found["state"], found["createdAt"]) == ("scaledToZero", asleep["status"]["createdAt"])

@@ -56,12 +56,12 @@ def changes_again(inlet: Installation) -> None:
 
 
 def replace_a_replica(inlet: Installation, prober: Prober) -> None:
-    """Kill the only one while nobody asks it; the router finds its successor although no step is taken."""
+    """Kill the only one in a moment in which nobody asks it; the router finds its successor although no step is taken."""
     (replica,) = inlet.replicas()
     before = {replica.pid}
     with prober.silence():
         replica.kill()
-        replica.wait(60)
+    replica.wait(60)
     wait_for("another replica", lambda: {p.pid for p in inlet.replicas()} - before)
     prober.wait_for(10)
 

@@ -1,14 +1,14 @@
 """Replicas that die, close, drain, refuse or talk nonsense, and clients that leave: what is repeated and what is not."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
 from inlet.core.routes import Upstream
-from inlet.router.forward import REPEAT_AFTER_S
+from inlet.router.reach import REPEAT_AFTER_S
 from tests.router.world import WITHIN, Asked, Visit, request, route, until, world
+from tests.system import reserved_port
 
 BIG = b"x" * 70_000
 
@@ -215,9 +215,7 @@ async def test_who_does_not_wait_for_an_unreachable_replica_hears_so_at_once():
 
 
 async def test_a_refused_tcp_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen; as long as it is taken nobody else listens there
-        port = taken.getsockname()[1]
+    with reserved_port() as port:
         async with world() as here:
             replica = await here.replica()
             await here.publish(route(Upstream("gone", f"http://127.0.0.1:{port}"), replica.upstream()))

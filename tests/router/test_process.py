@@ -15,6 +15,7 @@ import psutil
 from inlet.core.access import Grant, Permission
 from inlet.settings import Settings
 from tests.router.world import SECRET, WITHIN, Asked, Link, Raw, Server, Visit, request, route, token, until
+from tests.system import has_ended
 
 START = [sys.executable, "-m", "inlet.router"]
 
@@ -106,14 +107,7 @@ async def test_it_dies_with_its_parent():
             assert (await client.answer("POST")).status == 200
         process.kill()
         await process.wait()
-        await until(lambda: _is_gone(router))
-
-
-def _is_gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it went between the two questions
-        return True
+        await until(lambda: has_ended(router))
 
 
 async def test_a_setting_that_cannot_be_read_ends_it_with_the_reason():

@@ -27,15 +27,6 @@ def eventually(condition: Callable[[], Any], *, within: float = 60.0) -> Any:
     return value
 
 
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port where nothing listens, and that nobody gets who does not ask for this very one."""
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
-
-
 class Replica:
     """`python -m inlet.runtime` below `folder`, which gets its socket, log and termination log."""
 

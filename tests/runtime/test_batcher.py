@@ -144,9 +144,8 @@ async def test_a_failure_belongs_to_those_in_the_batch() -> None:
 
 
 async def test_shapes_are_shown_in_quiet_moments_and_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "inlet.runtime.batcher._QUIET_S", 60.0
-    )  # however slow the machine, nothing is quiet yet
+    # However slow the machine, nothing is quiet yet.
+    monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 60.0)
     lane = GatedLane()
     with batching(lane) as batcher:
         batcher.warm_up([8, 16, 24])

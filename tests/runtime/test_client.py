@@ -14,7 +14,8 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.reference import Reference
-from tests.runtime.process import eventually, reserved_port
+from tests.runtime.process import eventually
+from tests.system import reserved_port
 
 
 @contextmanager

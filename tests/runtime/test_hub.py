@@ -12,8 +12,9 @@ import pytest
 from tests.full_disk import fill, free, small_disk
 from tests.reference import Reference
 from tests.runtime.close import assert_close
-from tests.runtime.process import Replica, eventually, reserved_port
+from tests.runtime.process import Replica, eventually
 from tests.standins.hub import Repository, StandinHub, Trouble
+from tests.system import reserved_port
 
 NAME = "acme/topics"
 TASK = "text-classification"

@@ -35,7 +35,6 @@ log = structlog.get_logger()
 
 GONE = 499  # for the metrics: the client went away first
 RETRY_AFTER_S = 1.0
-REPEAT_AFTER_S = 0.1  # at the same upstream: a process that dies may close its listener last
 
 
 class Client(Protocol):
@@ -195,16 +194,12 @@ class Exchange:
             if plan.destination.local is not None:
                 await self._answer_locally(plan.destination.local)
                 return
-            if self._failed_peer is not None:
-                chosen = choose(context, plan.destination, self._failed_peer)
-                if chosen is self._failed_peer:
-                    await asyncio.sleep(REPEAT_AFTER_S)
             peer, connection = await reach(
                 context,
                 plan.destination,
                 self._ticket,
                 chosen=chosen,
-                avoided=self._failed_peer,
+                lost_with=self._failed_peer,
                 until=self._started + plan.patience,
                 may_reuse=self._may_reuse,
             )

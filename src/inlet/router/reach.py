@@ -23,6 +23,8 @@ from inlet.router.upstream import Peer, UpstreamConnection
 log = structlog.get_logger()
 
 CONTROL_RETRY_S = 1.0
+# How long a replica that took a request with it is left alone by the repeat: a process that dies may close its listener last.
+REPEAT_AFTER_S = 0.25
 
 
 async def await_plan(context: Context, head: RequestHead, since: float) -> Plan:
@@ -55,21 +57,28 @@ async def reach(
     ticket: Ticket | None,
     *,
     chosen: Peer | None,
-    avoided: Peer | None,
+    lost_with: Peer | None,
     until: float,
     may_reuse: Callable[[], bool],
 ) -> tuple[Peer, UpstreamConnection]:
-    """A peer and a connection to it. `chosen` was chosen already; `avoided` failed before; `ticket` is None for control.
+    """A peer and a connection to it. `chosen` was chosen already; `ticket` is None for control.
 
+    `lost_with` took the request before and ended: asked again only if there is no other, and not at once.
     `may_reuse` says whether an idle connection will do: it may turn out to be closing.
     """
-    peer = chosen
+    peer, avoided = chosen, lost_with
     while True:
         peer = peer or choose(context, destination, avoided)
         if peer is None:
             assert ticket is not None  # noqa: S101 - control is always chosen
             await _await_replica(context, destination, ticket, until)
             continue
+        if peer is lost_with and destination.route is not None:
+            lost_with = None
+            await context.table.changed(destination.route.endpoint_id, REPEAT_AFTER_S)
+            if peer.retired:
+                peer = None
+                continue
         connection = (peer.take() if may_reuse() else None) or await _connect(context, destination, peer)
         if connection is not None:
             return peer, connection
