@@ -156,6 +156,8 @@ async def test_processes_are_bounded_and_none_is_left(
         if each.line.startswith("no more than"):  # written down after it answers, perhaps
             assert int(each.line.rpartition(" ")[2]) == 39
             break
+    else:
+        pytest.fail("it ended without a word of how many processes it had made")
     groups = groups_of(home)
     await world.backend.remove("e1-r1", grace=0)
     await world.until(lambda seen: not seen)

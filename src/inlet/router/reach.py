@@ -1,7 +1,7 @@
 """The waiting part of a request's way: for the first route table, for a replica that is ready, for a connection to it.
 
 Called by `forward.py`, in a task of the request; cancelled when its client goes away. A request that waits for an
-endpoint is demand. Nothing was sent while a request is here, so connecting is tried again for as long as it may wait.
+endpoint is demand. No upstream has a request that is here, so connecting is tried again for as long as it may wait.
 """
 
 from __future__ import annotations
