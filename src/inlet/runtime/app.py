@@ -129,7 +129,7 @@ class App:
                 "x-compute-type": "cpu",
                 "x-compute-time": f"{perf_counter() - begin:.4f}",  # seconds
                 "x-compute-characters": str(_characters(work)),
-                "x-inlet-precision": served.loaded.model.engine.precision,
+                "x-inlet-precision": served.loaded.model.engine.variant.precision,
             },
         )
 

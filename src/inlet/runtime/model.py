@@ -53,10 +53,12 @@ def open_model(folder: Path, *, task: str, head: Head, threads: int) -> Model:
     weights = Weights.open(folder)
     names = () if head is Head.HIDDEN else _label_names(labels, label_count(shape, weights), task)
 
-    from inlet.runtime.engines.openvino import OpenVinoGraph
+    from inlet.runtime.engines.base import Variant
+    from inlet.runtime.engines.openvino.graph import OpenVinoGraph
 
     graph = OpenVinoGraph()
-    engine = graph.compile(build(graph, shape, weights, head), threads=threads)
+    built = graph.model(build(graph, shape, weights, head))
+    engine = built.compile(Variant("openvino", "fp32"), threads=threads)
     sentences = texts.shortened(pooling.max_length, lower_case=pooling.lower_case)
     return Model(shape, labels, names, texts, sentences, pooling, engine)
 

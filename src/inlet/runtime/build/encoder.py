@@ -93,7 +93,7 @@ class _Builder(Generic[N]):
             hidden = self._graph.activation("tanh", self._linear(first, family.pooler, size, size))
         count = label_count(self._shape, self._names.weights)
         weight, bias = self._names.linear(family.classifier, count, size, prefixed=False)
-        return self._graph.linear(hidden, weight, bias)
+        return self._graph.linear(hidden, weight, bias, name="classifier")
 
     def _embeddings(self) -> N:
         graph, shape, names, family = self._graph, self._shape, self._names, self._shape.family
@@ -120,7 +120,7 @@ class _Builder(Generic[N]):
         return self._norm(down, layer + family.output_norm)
 
     def _linear(self, x: N, name: str, out: int, into: int) -> N:
-        return self._graph.linear(x, *self._names.linear(name, out, into))
+        return self._graph.linear(x, *self._names.linear(name, out, into), name=name)
 
     def _norm(self, x: N, name: str) -> N:
         return self._graph.layer_norm(x, *self._names.norm(name, self._shape.hidden), self._shape.eps)

@@ -7,6 +7,7 @@ engine must never decide what is batched, and must give a row the same answer wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -44,8 +45,8 @@ class GraphMaker(Protocol[N]):
     def add(self, a: N, b: N) -> N:
         """Elementwise, with broadcasting."""
 
-    def linear(self, x: N, weight: Array, bias: Array) -> N:
-        """Multiply by the transposed weight and add the bias."""
+    def linear(self, x: N, weight: Array, bias: Array, *, name: str) -> N:
+        """Multiply by the transposed weight and add the bias. `name`: the layer's, as in the checkpoint."""
 
     def layer_norm(self, x: N, weight: Array, bias: Array, eps: float) -> N:
         """Over the last axis."""
@@ -64,6 +65,29 @@ class GraphMaker(Protocol[N]):
 ACTIVATIONS = frozenset({"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh"})
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to compute a graph. `precision` is what people see and pin: fp32, bf16 or int8 (the weights').
+
+    `compute` is what everything else is computed in, f32 or bf16; `group`: how many neighbouring numbers of an activation
+    share a scale, int8 only; `spared`: ends of the names of layers whose weights stay float.
+    """
+
+    engine: str
+    precision: str
+    compute: str = "f32"
+    group: int = 0
+    spared: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Short, unique among the variants of one graph."""
+        parts = [self.engine, self.precision]
+        if self.precision == "int8":
+            parts += [self.compute, f"g{self.group}", *(["spared"] if self.spared else [])]
+        return "-".join(parts)
+
+
 class Lane(Protocol):
     """Runs one batch at a time; used by one thread at a time."""
 
@@ -74,8 +98,7 @@ class Lane(Protocol):
 class Engine(Protocol):
     """A compiled model."""
 
-    name: str
-    precision: str
+    variant: Variant
     threads: int
 
     def lanes(self) -> Sequence[Lane]:
