@@ -102,6 +102,12 @@ class Settings:
     strict_instances: bool = _setting(
         False, "Refuse an instance larger than this machine instead of shrinking it."
     )
+    precision: str = _setting(
+        "auto",
+        "What models are computed in: auto (the fastest that was checked against fp32), fp32, bf16 or int8. An "
+        "endpoint's own variable of that name wins.",
+        choices=("auto", "fp32", "bf16", "int8"),
+    )
     hold_seconds: float = _setting(
         60.0, "How long a request waits for an endpoint that is asleep or starting."
     )
@@ -176,6 +182,16 @@ class Settings:
     @property
     def link_socket(self) -> Path:
         return self.run_dir / "link.sock"
+
+    @property
+    def downloads(self) -> Path:
+        """Models of the Hub, shared by all replicas of this machine."""
+        return self.home / "hub"
+
+    @property
+    def artifacts(self) -> Path:
+        """What models are computed by, shared by all replicas of this machine."""
+        return self.home / "artifacts"
 
     @property
     def context_file(self) -> Path:

@@ -17,6 +17,7 @@ from inlet.core.errors import TooMany
 from inlet.runtime.batcher import Batcher
 from inlet.runtime.buckets import batch_size, bucket, buckets, worth_warming
 from inlet.runtime.build.encoder import Head
+from inlet.runtime.artifact.candidates import FP32
 from inlet.runtime.engines.base import FloatArray, IntArray
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.model import Model, open_model
@@ -183,7 +184,7 @@ def test_the_sizes_are_few() -> None:
 
 @pytest.fixture(scope="module")
 def encoder(made: Reference) -> Model:
-    return open_model(made.minilm, task="feature-extraction", head=Head.HIDDEN, threads=2)
+    return open_model(made.minilm, task="feature-extraction", head=Head.HIDDEN)
 
 
 async def test_an_answer_does_not_depend_on_what_else_is_in_flight(encoder: Model) -> None:
@@ -195,7 +196,7 @@ async def test_an_answer_does_not_depend_on_what_else_is_in_flight(encoder: Mode
     def copy(row: FloatArray, _: Encoded) -> bytes:
         return row.tobytes()
 
-    with batching(encoder.engine.lanes()[0]) as batcher:
+    with batching(encoder.graph().compile(FP32, threads=2).lanes()[0]) as batcher:
         alone = [(await batcher.run([item], copy))[0] for item in encoded]
         assert await batcher.run(encoded, copy) == alone
         together = await asyncio.gather(*(batcher.run([item], copy) for item in reversed(encoded)))

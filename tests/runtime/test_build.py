@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from inlet.core.errors import Invalid, Refused
+from inlet.runtime.artifact.candidates import FP32
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.build.safetensors import Weights
 from inlet.runtime.dialect import Dialect, Request, default_dialect, dialect_of
@@ -55,11 +56,20 @@ def folder(made: Reference, tmp_path: Path) -> Path:
 def logits(model: Model, text: str = "the team won") -> Any:
     (encoded,) = model.texts.encode([Text(text, "inputs")], Limit(64, clip=True))
     mask = np.ones((1, len(encoded)), dtype=np.int64)
-    return model.engine.lanes()[0].infer(encoded.ids[None], encoded.token_types[None], mask)[0].copy()
+    return (
+        model.graph()
+        .compile(FP32, threads=1)
+        .lanes()[0]
+        .infer(encoded.ids[None], encoded.token_types[None], mask)[0]
+        .copy()
+    )
 
 
 def classifier(folder: Path) -> Model:
-    return open_model(folder, task="text-classification", head=Head.SEQUENCE, threads=1)
+    """Read, and its graph made once."""
+    model = open_model(folder, task="text-classification", head=Head.SEQUENCE)
+    model.graph()
+    return model
 
 
 def test_old_names_and_unaligned_files_give_the_same_answer(made: Reference, folder: Path) -> None:
@@ -90,7 +100,7 @@ def test_a_tensor_that_is_not_understood_is_refused(folder: Path, extra: str) ->
 
 def test_the_encoder_of_a_model_with_a_head_can_be_asked_for(folder: Path) -> None:
     write(folder / "model.safetensors", {**tensors(folder), "cls.predictions.bias": np.ones(3)})
-    model = open_model(folder, task="feature-extraction", head=Head.HIDDEN, threads=1)
+    model = open_model(folder, task="feature-extraction", head=Head.HIDDEN)
     assert logits(model).shape == (5, 48)
 
 
@@ -188,7 +198,7 @@ def test_a_models_own_length_case_and_prompts_hold_for_pooled_texts(made: Refere
         config_sentence_transformers={"prompts": {"Query": "find "}, "default_prompt_name": None},
     )
     kind = task_kind("sentence-embeddings")
-    model = open_model(folder, task="sentence-embeddings", head=kind.head, threads=1)
+    model = open_model(folder, task="sentence-embeddings", head=kind.head)
     task = kind.make(model)
 
     def ids(text: str, **parameters: Any) -> list[int]:

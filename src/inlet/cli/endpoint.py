@@ -16,10 +16,11 @@ from inlet.cli.deploy import cost
 from inlet.cli.progress import wait_until_ready
 from inlet.cli.session import connect
 from inlet.core.endpoint import State
+from inlet.core.errors import InletError
 from inlet.core.spec import DEFAULT_IDLE_MINUTES
 
 if TYPE_CHECKING:
-    from inlet.client import EndpointInfo
+    from inlet.client import Client, EndpointInfo
 
 app = typer.Typer(help="Look at endpoints and change them.", no_args_is_help=True)
 
@@ -82,7 +83,8 @@ def describe(
             output.json(endpoint.raw)
             return
         replicas = client.replicas(name)
-    _show(endpoint)
+        computed = _computed(client, endpoint)
+    _show(endpoint, computed)
     if replicas:
         output.console().print()
         output.table(
@@ -307,7 +309,18 @@ def _result(endpoint: EndpointInfo, output_: output.Output) -> None:
         output.say(f"Endpoint {endpoint.name} is {endpoint.state}.")
 
 
-def _show(endpoint: EndpointInfo) -> None:
+def _computed(client: Client, endpoint: EndpointInfo) -> str | None:
+    """In what the model is computed and why, as a replica says; None where none can be asked."""
+    if not endpoint.running:
+        return None
+    try:
+        info = client.model_info(endpoint.name)
+        return f"{info['variant']}: {info['reason']}"
+    except (InletError, KeyError, TypeError, ValueError):
+        return None  # a server of another kind, or just going to sleep: everything else is shown all the same
+
+
+def _show(endpoint: EndpointInfo, computed: str | None = None) -> None:
     idle = endpoint.scale_to_zero_timeout
     model = endpoint.raw["model"]
     output.facts(
@@ -320,6 +333,7 @@ def _show(endpoint: EndpointInfo) -> None:
             "Repository": endpoint.repository,
             "Revision": endpoint.revision,
             "Task": endpoint.task,
+            "Computed": computed,
             "Type": endpoint.type,
             "Instance": endpoint.instance,
             "Limits": endpoint.limits,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def wait_until_ready(client: Client, name: str) -> EndpointInfo:
     """The endpoint once it answers. Ctrl-C stops only the waiting, and says so."""
     try:
-        with _shown() as show:
+        with shown() as show:
 
             def look(endpoint: EndpointInfo) -> None:
                 show(describe(endpoint, _stages(client, name)))
@@ -55,7 +55,8 @@ def _stages(client: Client, name: str) -> list[str]:
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[str], None]]:
+def shown() -> Iterator[Callable[[str], None]]:
+    """Show one line after another, each in place of the last, until the end of the block."""
     began = time.monotonic()
     out = console(stderr=True)
     if out.is_terminal:

@@ -165,6 +165,10 @@ class AsyncClient:
         """The endpoint's answer to `{"inputs": ..., "parameters": ...}`, decoded; wakes it if it sleeps."""
         return await self._send(calls.predict(await self._in(namespace), name, inputs, parameters, timeout))
 
+    async def model_info(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """What a ready replica says of its model: engine, precision, and how that was chosen. Wakes nothing."""
+        return await self._send(calls.model_info(await self._in(namespace), name))
+
     async def _in(self, namespace: str | None) -> str:
         return await self.default_namespace() if namespace is None else namespace
 

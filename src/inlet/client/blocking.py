@@ -161,6 +161,10 @@ class Client:
         """The endpoint's answer to `{"inputs": ..., "parameters": ...}`, decoded; wakes it if it sleeps."""
         return self._send(calls.predict(self._in(namespace), name, inputs, parameters, timeout))
 
+    def model_info(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """What a ready replica says of its model: engine, precision, and how that was chosen. Wakes nothing."""
+        return self._send(calls.model_info(self._in(namespace), name))
+
     def _in(self, namespace: str | None) -> str:
         return self.default_namespace() if namespace is None else namespace
 

@@ -200,6 +200,11 @@ def predict(
     return Call("POST", path, lambda answer: answer, body=body, timeout=timeout or PREDICT_SECONDS)
 
 
+def model_info(namespace: str, name: str) -> Call[dict[str, Any]]:
+    """What a replica says of its model: engine, precision, and how that was chosen. Wakes nothing."""
+    return Call("GET", data_path(namespace, name, "/info"), dict)
+
+
 def data_path(namespace: str, name: str, route: str = "") -> str:
     """Where an endpoint answers on the public origin; `route` is a path of the replica, from its slash on."""
     return f"/{quote(namespace, safe='')}/{quote(name, safe='')}{route}"

@@ -109,7 +109,7 @@ async def _main(settings: Settings) -> None:
     backend = LocalBackend(
         home=settings.home,
         run_dir=settings.run_dir,
-        cache=settings.home / "hub",
+        cache=settings.downloads,
         drain_seconds=settings.drain_seconds,
         strict_instances=settings.strict_instances,
     )

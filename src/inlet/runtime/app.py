@@ -121,7 +121,8 @@ class App:
             dialect=dialect_of(headers.get("user-agent", ""), self._options.dialect),
         )
         work = task.plan(request)
-        payload = await _unless_gone(self._compute(work, served), receive)
+        with served.used():
+            payload = await _unless_gone(self._compute(work, served), receive)
         return Answer(
             200,
             payload,
@@ -129,7 +130,7 @@ class App:
                 "x-compute-type": "cpu",
                 "x-compute-time": f"{perf_counter() - begin:.4f}",  # seconds
                 "x-compute-characters": str(_characters(work)),
-                "x-inlet-precision": served.loaded.model.engine.variant.precision,
+                "x-inlet-precision": served.loaded.choice.engine.variant.precision,
             },
         )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from inlet import __version__
 from inlet.runtime.options import Options
 
 if TYPE_CHECKING:
+    from inlet.runtime.artifact.gate import Verdict
+    from inlet.runtime.artifact.manifest import Manifest
     from inlet.runtime.loader import Loaded
 
 
@@ -15,7 +18,8 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
     """Names follow those in use among embedding servers (`model_id`, `model_sha`, `max_input_length`) where they exist."""
     from inlet.runtime.buckets import BATCH_SIZES, buckets
 
-    model = loaded.model
+    model, engine = loaded.model, loaded.choice.engine
+    manifest = loaded.choice.manifest
     return {
         "model_id": options.location,
         "model_sha": options.commit,
@@ -23,9 +27,12 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
         "model_dtype": "float32",
         "task": loaded.task.name,
         "dialect": options.dialect,
-        "engine": model.engine.variant.engine,
-        "precision": model.engine.variant.precision,
-        "threads": model.engine.threads,
+        "engine": engine.variant.engine,
+        "precision": engine.variant.precision,
+        "variant": engine.variant.name,
+        "reason": loaded.choice.reason,
+        "artifact": None if manifest is None else _checked(manifest),
+        "threads": engine.threads,
         "max_input_length": model.texts.max_length,
         "pooling": model.pooling.mode if model.pooling.declared else None,
         "labels": list(model.label_names) or None,
@@ -33,3 +40,28 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
         "batch_sizes": sorted(BATCH_SIZES),
         "version": __version__,
     }
+
+
+def _checked(manifest: Manifest) -> dict[str, Any]:
+    """The artifact's name, and every variant that was tried: its speed, the verdicts, and the texts that differ most."""
+    return {
+        "id": manifest.digest,
+        "made_at": manifest.made_at,
+        "cpu": manifest.key["cpu"],
+        "tried": [
+            {
+                "variant": item.variant.name,
+                "milliseconds": item.milliseconds,
+                "passed": item.passed,
+                "verdicts": {name: _public(name, verdict) for name, verdict in item.verdicts.items()},
+            }
+            for item in manifest.tried
+        ],
+    }
+
+
+def _public(name: str, verdict: Verdict) -> dict[str, Any]:
+    """Without the texts that differ most, if they are somebody's own: whoever may call the model can read this."""
+    from inlet.runtime.artifact.manifest import CORPUS
+
+    return asdict(verdict if name == CORPUS else replace(verdict, worst=()))

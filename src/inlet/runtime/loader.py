@@ -1,12 +1,15 @@
-"""From options to something that answers: files, graph, engine, task. Runs in a thread while `/health` answers 503."""
+"""From options to something that answers: files, model, engine, task. Runs in a thread while `/health` answers 503, or beside
+what is served already when a better variant takes over.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
+from inlet.runtime.choice import Choice, choose
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.options import Options
 from inlet.runtime.replica import Phase
@@ -19,11 +22,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model and the task on it."""
+    """A model, what computes it, and the task on it."""
 
     model: Model
+    choice: Choice
     task: Task
     kind: TaskKind
+
+    def improved(self, report: Callable[[str], None]) -> Loaded:
+        """The same with the variant that is to stay, once there is one; itself when it stays."""
+        return self if self.choice.better is None else replace(self, choice=self.choice.better(report))
 
 
 def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
@@ -39,9 +47,13 @@ def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
     )
     report(Phase.INITIALIZING, "loading the model")
     begin = perf_counter()
-    model = open_model(folder, task=canonical(options.task), head=kind.head, threads=options.threads)
+    task = canonical(options.task)
+    model = open_model(folder, task=task, head=kind.head)
+    revision = None if options.commit is None else f"{options.location}@{options.commit}"
+    choice = choose(model, options, revision, lambda text: report(Phase.INITIALIZING, text))
     _log.info(
-        "loaded a %s of %d layers for %s in %.2f s",
-        model.shape.family.prefix.rstrip("."), model.shape.layers, canonical(options.task), perf_counter() - begin,
+        "loaded a %s of %d layers for %s in %.2f s, in %s: %s",
+        model.shape.family.prefix.rstrip("."), model.shape.layers, task, perf_counter() - begin,
+        choice.engine.variant.precision, choice.reason,
     )  # fmt: skip
-    return Loaded(model, kind.make(model), kind)
+    return Loaded(model, choice, kind.make(model), kind)

@@ -1,21 +1,25 @@
-"""A model folder, read: shape, labels, tokenizer, pooling, and the compiled engine. Made once by `loader`, then shared.
+"""A model folder, read: shape, labels, tokenizer, pooling, and how its graph is made. Made once by `loader`, then shared.
 
-The tasks read it; nothing changes it. Whether a task fits the model is decided here, before any weight is read.
+The tasks read it; nothing changes it. Whether a task fits the model is decided here, before any weight is read. Knows
+nothing of variants and artifacts: what computes the graph is `loader`'s business.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inlet.core.errors import Refused
 from inlet.runtime.build import config as configs
 from inlet.runtime.build.config import EncoderShape, Labels
 from inlet.runtime.build.encoder import Head, build, label_count
 from inlet.runtime.build.safetensors import Weights
-from inlet.runtime.engines.base import Engine
 from inlet.runtime.pooling import Pooling, read_pooling
 from inlet.runtime.texts import Texts
+
+if TYPE_CHECKING:
+    from inlet.runtime.engines.openvino.model import OpenVinoModel
 
 # Architectures that were trained with a head of that kind, by the end of their name.
 _TRAINED_FOR = {
@@ -29,38 +33,39 @@ _TASK_OF = {Head.SEQUENCE: "text-classification", Head.TOKEN: "token-classificat
 class Model:
     """`texts` clips at the tokenizer's length, `sentences` at the pooling's; `positions` is what the weights allow."""
 
+    folder: Path
+    head: Head
     shape: EncoderShape
     labels: Labels
     label_names: tuple[str, ...]
     texts: Texts
     sentences: Texts
     pooling: Pooling
-    engine: Engine
 
     @property
     def positions(self) -> int:
         return self.shape.positions
 
+    def graph(self) -> OpenVinoModel:
+        """The graph in fp32, made anew: its weights are views of the files, which stay mapped as long as it lives."""
+        from inlet.runtime.engines.openvino.graph import OpenVinoGraph
 
-def open_model(folder: Path, *, task: str, head: Head, threads: int) -> Model:
-    """Read the folder and compile the graph with that head; `Refused` says what is wrong and what to do."""
-    # Late, so that a refusal costs no engine start.
+        graph = OpenVinoGraph()
+        return graph.model(build(graph, self.shape, Weights.open(self.folder), self.head))
+
+
+def open_model(folder: Path, *, task: str, head: Head) -> Model:
+    """Read the folder for that task and head; `Refused` says what is wrong and what to do. Starts no engine."""
     config = configs.read_config(folder)
     shape, labels = configs.encoder_shape(config), configs.labels(config)
     _refuse_other_head(labels, task, head)
     texts = Texts.open(folder, positions=shape.positions, vocabulary=shape.vocabulary)
     pooling = read_pooling(folder) if head is Head.HIDDEN else Pooling()
-    weights = Weights.open(folder)
-    names = () if head is Head.HIDDEN else _label_names(labels, label_count(shape, weights), task)
-
-    from inlet.runtime.engines.base import Variant
-    from inlet.runtime.engines.openvino.graph import OpenVinoGraph
-
-    graph = OpenVinoGraph()
-    built = graph.model(build(graph, shape, weights, head))
-    engine = built.compile(Variant("openvino", "fp32"), threads=threads)
+    names = (
+        () if head is Head.HIDDEN else _label_names(labels, label_count(shape, Weights.open(folder)), task)
+    )
     sentences = texts.shortened(pooling.max_length, lower_case=pooling.lower_case)
-    return Model(shape, labels, names, texts, sentences, pooling, engine)
+    return Model(folder, head, shape, labels, names, texts, sentences, pooling)
 
 
 def _refuse_other_head(labels: Labels, task: str, head: Head) -> None:

@@ -13,7 +13,10 @@ from inlet.runtime.dialect import Dialect, default_dialect
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`location` is an absolute folder or a Hub repository; `threads` how many the engine may use."""
+    """`location` is an absolute folder or a Hub repository; `threads` how many the engine may use; `memory` in bytes.
+
+    `precision` is as a person wrote it, not checked yet.
+    """
 
     location: str
     commit: str | None
@@ -23,6 +26,9 @@ class Options:
     port: int
     threads: int
     cache: Path | None
+    artifacts: Path | None
+    precision: str
+    memory: int | None
     termination_log: Path | None
     token: str | None
     dialect: Dialect
@@ -41,6 +47,10 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         "--vcpus", type=float, help="processors to use; default all that this process may use"
     )
     parser.add_argument("--cache", type=Path, help="folder of downloads; default that of huggingface_hub")
+    parser.add_argument("--artifacts", type=Path, help="folder of artifacts; without one, `auto` means fp32")
+    parser.add_argument(
+        "--memory", type=int, help="bytes that this replica may use; default all that are free"
+    )
     parser.add_argument("--termination-log", type=Path, help="file that gets the reason when a start fails")
     given = parser.parse_args(arguments)
     if (given.socket is None) == (given.port is None):
@@ -57,6 +67,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         port=given.port or 0,
         threads=allowed if given.vcpus is None else max(1, min(int(given.vcpus), allowed)),
         cache=given.cache,
+        artifacts=given.artifacts,
+        precision=environ.get("INLET_PRECISION") or "auto",
+        memory=given.memory,
         termination_log=given.termination_log,
         token=environ.get("HF_TOKEN") or None,
         dialect=default_dialect(environ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,32 @@ class Phase(StrEnum):
     TERMINATING = "terminating"
 
 
-@dataclass(frozen=True, slots=True)
 class Served:
-    """What a ready replica has."""
+    """What a ready replica has. A better variant may take its place: then it ends with the last request that uses it."""
 
-    loaded: Loaded
-    batcher: Batcher
+    def __init__(self, loaded: Loaded, batcher: Batcher) -> None:
+        self.loaded, self.batcher = loaded, batcher
+        self._users = 0
+        self._replaced = False
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Around every request that is computed by it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._end_when_unused()
+
+    def replace(self) -> None:
+        """No new request will use it."""
+        self._replaced = True
+        self._end_when_unused()
+
+    def _end_when_unused(self) -> None:
+        if self._replaced and self._users == 0:
+            self.batcher.close()
 
 
 class Replica:
@@ -56,6 +75,9 @@ class Replica:
             self.phase, self.progress = phase, progress
 
     def become_ready(self, served: Served) -> None:
+        """Requests are computed by `served` from now on; what computed them before finishes what it has begun."""
+        if self.served is not None:
+            self.served.replace()
         self.served = served
         if not self.draining:
             self.phase = Phase.READY

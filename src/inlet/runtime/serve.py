@@ -119,7 +119,27 @@ async def _start(
     notifier.ready()
     _log.info("ready after %.2f s", perf_counter() - begin)
     _warm_the_rest(served)
+    await _improve(loaded, replica, metrics)
     return 0
+
+
+async def _improve(loaded: Loaded, replica: Replica, metrics: Metrics) -> None:
+    """Let the variant take over that is to stay, when there is one; whatever goes wrong, what is served goes on."""
+    try:
+        better = await _in_daemon_thread(
+            lambda: loaded.improved(lambda progress: _log.info("beside serving: %s", progress))
+        )
+        if better is loaded:
+            return
+        served = await _warm(better, metrics)
+    except Exception:  # noqa: BLE001 - requests are answered as before, and the cause must be where people look
+        _log.exception(
+            "no better variant could be loaded; %s goes on", loaded.choice.engine.variant.precision
+        )
+        return
+    replica.become_ready(served)
+    _log.info("from now on in %s: %s", better.choice.engine.variant.precision, better.choice.reason)
+    _warm_the_rest(served)
 
 
 _OUT_OF_MEMORY = "out of memory: the model does not fit; choose a larger instance"
@@ -137,7 +157,7 @@ async def _warm(loaded: Loaded, metrics: Metrics) -> Served:
     from inlet.runtime.dialect import Dialect, Request
 
     batcher = Batcher(
-        loaded.model.engine.lanes(),
+        loaded.choice.engine.lanes(),
         positions=loaded.model.positions,
         pad_id=loaded.model.shape.pad_id,
         max_wait=MAX_WAIT_S,

@@ -6,8 +6,9 @@ engine must never decide what is batched, and must give a row the same answer wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -103,3 +104,16 @@ class Engine(Protocol):
 
     def lanes(self) -> Sequence[Lane]:
         """Every lane of this engine, always the same ones."""
+
+
+class Graph(Protocol):
+    """A model that is not compiled yet. It is never changed: what was quantised is another graph."""
+
+    def quantised(self, spared: Collection[str] = ()) -> Graph:
+        """The same with int8 weights; layers whose name ends in one of `spared` keep theirs."""
+
+    def save(self, path: Path) -> None:
+        """Write it in the engine's own format, with every weight as it is."""
+
+    def compile(self, variant: Variant, *, threads: int, cache: Path | None = None) -> Engine:
+        """Make it run. `cache`: folder of what the engine may keep for its next start."""

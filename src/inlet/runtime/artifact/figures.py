@@ -1,0 +1,175 @@
+"""How far a variant's answers are from the reference's: one function per kind of answer. Pure numpy; used by `gate`.
+
+Decides nothing. Rows come in pairs of equal shape, finite, and the reference's are not all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from inlet.runtime.engines.base import FloatArray
+from inlet.runtime.scores import sigmoid, softmax
+
+Rows: TypeAlias = Sequence[FloatArray] | FloatArray  # one per text
+Numbers: TypeAlias = npt.NDArray[np.float64]
+
+CLEAR = 0.1  # a decision is clear if the probabilities behind it are further apart
+NEIGHBOURS = 10
+_TIE = 1e-6  # similarities nearer than this are the same: texts of the same tokens, rounded in another order
+_SHOWN = 60  # characters of a text that is shown as an answer
+
+
+class Judged(StrEnum):
+    """What a row is: K labels, L tokens, H hidden."""
+
+    CLASSES = "classes"  # [K] logits, of which the largest decides
+    LABELS = "labels"  # [K] logits that decide on their own, each at a probability of 0.5
+    VALUES = "values"  # [K] numbers as they are (regression)
+    TOKENS = "tokens"  # [L, K] logits, of which the largest decides for each token
+    VECTORS = "vectors"  # [H] a text's vector, pooled
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """`change`: one number per text, the larger the worse. `answers`: both answers to the text of that index, in words."""
+
+    figures: Mapping[str, float]
+    change: FloatArray | Numbers
+    answers: Callable[[int], tuple[str, str]]
+
+
+def measure(
+    kind: Judged, texts: Sequence[str], reference: Rows, variant: Rows, labels: Sequence[str]
+) -> Measured:
+    """Figures of that kind, and `noise`, which all kinds have. `labels`: names of the K; none for vectors."""
+    if kind is Judged.VECTORS:
+        found = _vectors(texts, reference, variant)
+    elif kind in (Judged.CLASSES, Judged.TOKENS):
+        found = _choices(reference, variant, labels)
+    else:
+        found = _numbers_alone(kind, reference, variant, labels)
+    change = _root_mean_square(_numbers(kind, variant) - _numbers(kind, reference))
+    return replace(found, figures={**found.figures, "noise": change / spread(kind, reference)})
+
+
+def spread(kind: Judged, rows: Rows) -> float:
+    """Root mean square distance of the rows' numbers from their means over all rows; 0 if all rows are equal."""
+    numbers = _numbers(kind, rows)
+    return _root_mean_square(numbers - numbers.mean(axis=0))
+
+
+def _numbers(kind: Judged, rows: Rows) -> Numbers:
+    """[rows, numbers]. Where only differences between logits count, what a row's logits have in common is taken off."""
+    numbers = _stacked(rows).astype(np.float64)
+    if kind in (Judged.CLASSES, Judged.TOKENS):
+        numbers -= numbers.mean(axis=1, keepdims=True)
+    return numbers
+
+
+def _stacked(rows: Rows) -> FloatArray:
+    return np.concatenate([np.atleast_2d(row) for row in rows])
+
+
+def _root_mean_square(numbers: Numbers) -> float:
+    return float(np.sqrt(np.mean(numbers**2)))
+
+
+def _choices(reference: Rows, variant: Rows, labels: Sequence[str]) -> Measured:
+    """Each text, or each of its tokens, goes to the label of the largest logit."""
+    before, after = softmax(_stacked(reference)), softmax(_stacked(variant))
+    decided, other = before.argmax(axis=1), after.argmax(axis=1)
+    second, first = np.sort(before, axis=1)[:, -2:].T
+    flipped = decided != other
+    changes = np.abs(after - before).max(axis=1)
+    begins = np.cumsum([0, *(len(np.atleast_2d(row)) for row in reference)])
+    figures = {
+        "agreement": 1 - float(flipped.mean()),
+        "clear_flips": float((flipped & (first - second > CLEAR)).mean()),
+        "commonest": float(np.bincount(decided).max() / len(decided)),
+        **_shares(changes),
+    }
+
+    def answers(index: int) -> tuple[str, str]:
+        worst = begins[index] + int(changes[begins[index] : begins[index + 1]].argmax())
+        return (
+            _named(labels, int(decided[worst]), before[worst, decided[worst]]),
+            _named(labels, int(other[worst]), after[worst, other[worst]]),
+        )
+
+    return Measured(figures, np.maximum.reduceat(changes, begins[:-1]), answers)
+
+
+def _numbers_alone(kind: Judged, reference: Rows, variant: Rows, labels: Sequence[str]) -> Measured:
+    """Each number stands for itself: a label's probability, or a value, whose change is in units of the values' spread."""
+    before, after = _stacked(reference), _stacked(variant)
+    figures: dict[str, float] = {}
+    if kind is Judged.LABELS:
+        before, after = sigmoid(before), sigmoid(after)
+        flipped = (before > 0.5) != (after > 0.5)
+        figures["agreement"] = 1 - float(flipped.any(axis=1).mean())
+        figures["clear_flips"] = float((flipped & (np.abs(before - 0.5) > CLEAR)).any(axis=1).mean())
+    changes = np.abs(after - before)
+    if kind is Judged.VALUES:
+        changes /= spread(kind, reference)
+    change = changes.max(axis=1)
+
+    def answers(index: int) -> tuple[str, str]:
+        worst = int(changes[index].argmax())
+        return _named(labels, worst, before[index, worst]), _named(labels, worst, after[index, worst])
+
+    return Measured({**figures, **_shares(change)}, change, answers)
+
+
+def _vectors(texts: Sequence[str], reference: Rows, variant: Rows) -> Measured:
+    before, after = _unit(_stacked(reference)), _unit(_stacked(variant))
+    cosines = (before * after).sum(axis=1)
+    similar, nearest, now = _similarities(before), _nearest(before), _nearest(after)
+    every = np.arange(len(texts))[:, None]
+    # By similarity, not by index: of several that are equally near, either may be named.
+    kept = similar[every, now] >= similar[every, nearest[:, -1:]] - _TIE
+    figures = {
+        "top10": float(kept.mean()),
+        "nearest": float((similar[every, now[:, :1]] >= similar[every, nearest[:, :1]] - _TIE).mean()),
+        "cosine_min": float(cosines.min()),
+        "cosine_mean": float(cosines.mean()),
+    }
+
+    def answers(index: int) -> tuple[str, str]:
+        return (
+            f"nearest: {texts[nearest[index, 0]][:_SHOWN]!r}",
+            f"nearest: {texts[now[index, 0]][:_SHOWN]!r}",
+        )
+
+    return Measured(figures, 1 - cosines, answers)
+
+
+def _unit(vectors: FloatArray) -> Numbers:
+    long = vectors.astype(np.float64)
+    result: Numbers = long / np.maximum(np.linalg.norm(long, axis=1, keepdims=True), 1e-12)
+    return result
+
+
+def _similarities(units: Numbers) -> Numbers:
+    """Cosines [texts, texts], each text's with itself below all others."""
+    similar = units @ units.T
+    np.fill_diagonal(similar, -2)
+    return similar
+
+
+def _nearest(units: Numbers) -> npt.NDArray[np.int64]:
+    """The texts nearest to each, nearest first: [texts, NEIGHBOURS]."""
+    return np.argsort(-_similarities(units), axis=1, kind="stable")[:, :NEIGHBOURS]
+
+
+def _shares(changes: FloatArray | Numbers) -> dict[str, float]:
+    return {"change_max": float(changes.max()), "change_p99": float(np.percentile(changes, 99))}
+
+
+def _named(labels: Sequence[str], index: int, number: float) -> str:
+    return f"{labels[index]} {number:.3g}"

@@ -1,0 +1,59 @@
+"""One artifact from a job: takes the lock, looks whether it is there already, collects texts, builds, publishes.
+
+Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from inlet.runtime.artifact import identity
+from inlet.runtime.artifact.build import Order, build, given_up
+from inlet.runtime.artifact.corpus import corpus, read_samples
+from inlet.runtime.artifact.manifest import CORPUS
+from inlet.runtime.artifact.store import Artifact, Store
+from inlet.runtime.artifact.trial import Trial
+from inlet.runtime.artifact.worker import Job
+from inlet.runtime.model import Model, open_model
+from inlet.runtime.tasks import canonical, task_kind
+from inlet.runtime.texts import Text
+
+_TRIES = 3  # builds that did not end, before a replica starts without
+OWN_SAMPLES = ("inlet-samples.jsonl", "inlet-samples.txt")
+
+
+def make(job: Job, report: Callable[[str], None]) -> Artifact:
+    """The artifact for that job, made now unless another process has made it meanwhile."""
+    task = canonical(job.task)
+    model = open_model(job.folder, task=task, head=task_kind(task).head)
+    key = identity.key_of(job.folder, revision=job.revision, head=model.head, precision=job.precision)
+    name, store = identity.digest(key), Store(job.store)
+    report("waiting while another process builds this model")
+    with store.building(name) as draft:
+        found = store.find(name)
+        if found is not None:
+            return found
+        order = Order(
+            job.revision or str(job.folder),
+            model,
+            key,
+            job.precision,
+            job.threads,
+            judged_by(model, job.samples),
+        )
+        failures = store.failures(name)
+        if failures >= _TRIES:
+            reason = f"{failures} builds did not end, for want of memory perhaps; nothing else was checked"
+            return store.publish(name, draft, given_up(order, reason))
+        store.begin(name)
+        return store.publish(name, draft, build(order, draft, report))
+
+
+def judged_by(model: Model, samples: Path | None) -> dict[str, Trial]:
+    """The sets of texts. A model's own samples lie in its folder; others were named by a person."""
+    sets: dict[str, Sequence[Text]] = {CORPUS: corpus()}
+    own = [path for name in OWN_SAMPLES if (path := model.folder / name).is_file()]
+    for path in own if samples is None else [*own, samples]:
+        sets[path.name] = read_samples(path)
+    return {name: Trial.of(model, texts) for name, texts in sets.items()}

@@ -1,0 +1,119 @@
+"""A set of texts, ready to be put to a model's variants: which rows they give, and what the gate says of them.
+
+Called by the build. Texts are encoded as the model's tasks encode them, get the bucket that the batcher would give them,
+and their rows are reduced as the task does; so what is judged is what callers would see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from inlet.core.errors import Invalid
+from inlet.runtime.artifact.figures import Judged
+from inlet.runtime.artifact.gate import Verdict, judge, judge_neighbours
+from inlet.runtime.buckets import batch_size, bucket
+from inlet.runtime.build.encoder import Head
+from inlet.runtime.engines.base import FloatArray, Lane
+from inlet.runtime.model import Model
+from inlet.runtime.padding import padded
+from inlet.runtime.scores import function_of
+from inlet.runtime.texts import Encoded, Limit, Text
+
+Reduce = Callable[[FloatArray, Encoded], FloatArray]
+_BY_FUNCTION = {"softmax": Judged.CLASSES, "sigmoid": Judged.LABELS, "none": Judged.VALUES}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`reduce` takes a text's output without padding; `positions` and `pad_id` are the model's."""
+
+    kind: Judged
+    encoded: Sequence[Encoded]
+    reduce: Reduce
+    positions: int
+    pad_id: int
+    labels: Sequence[str]
+
+    @classmethod
+    def of(cls, model: Model, texts: Sequence[Text]) -> Self:
+        """Those texts for that model, clipped where they are too long. Texts of which no token is left are left out."""
+        kind = judged(model)
+        encoded = tuple(
+            item for item in _encoded(model, texts, kind) if kind is not Judged.TOKENS or _seen(item).any()
+        )
+        return cls(
+            kind, encoded, _reducer(model, kind), model.positions, model.shape.pad_id, model.label_names
+        )
+
+    def run(self, lane: Lane) -> list[FloatArray]:
+        """A row for each text, in order, every text computed alone."""
+        return [self._infer(lane, [item])[0] for item in self.encoded]
+
+    def judge(self, lane: Lane, reference: Sequence[FloatArray]) -> Verdict:
+        """What the gate says of that lane, alone and in batches, against the rows that `run` gave for the reference."""
+        rows = self.run(lane)
+        texts = [item.text.text for item in self.encoded]
+        verdict = judge(self.kind, texts, reference, rows, labels=self.labels)
+        neighbours = self._neighbours(lane, rows)
+        return Verdict(
+            (*verdict.reasons, *neighbours.reasons), {**verdict.figures, **neighbours.figures}, verdict.worst
+        )
+
+    def _neighbours(self, lane: Lane, alone: Sequence[FloatArray]) -> Verdict:
+        """One batch of each bucket, as large as there are texts for it."""
+        by_bucket: dict[int, list[int]] = {}
+        for index, item in enumerate(self.encoded):
+            by_bucket.setdefault(bucket(len(item), self.positions), []).append(index)
+        pairs: list[tuple[FloatArray, FloatArray]] = []
+        for indices in by_bucket.values():
+            batch = indices[: batch_size(len(indices))]
+            among = self._infer(lane, [self.encoded[index] for index in batch])
+            pairs += [(alone[index], row) for index, row in zip(batch, among, strict=True)]
+        return judge_neighbours(*zip(*pairs, strict=True))
+
+    def _infer(self, lane: Lane, encoded: Sequence[Encoded]) -> list[FloatArray]:
+        """Rows of texts of one bucket, as one batch."""
+        output = lane.infer(*padded(encoded, bucket(len(encoded[0]), self.positions), self.pad_id))
+        return [
+            self.reduce(row[: len(item)] if output.ndim == 3 else row, item)
+            for row, item in zip(output, encoded, strict=True)
+        ]
+
+
+def judged(model: Model) -> Judged:
+    """What the rows of that model are."""
+    if model.head is Head.HIDDEN:
+        return Judged.VECTORS
+    if model.head is Head.TOKEN:
+        return Judged.TOKENS
+    return _BY_FUNCTION[function_of(model.labels.problem_type, len(model.label_names))]
+
+
+def _encoded(model: Model, texts: Sequence[Text], kind: Judged) -> Iterator[Encoded]:
+    encoder = model.sentences if kind is Judged.VECTORS else model.texts
+    prompt = model.pooling.prompt(None)
+    for text in texts:
+        prompted = Text(prompt + text.text, text.field, text.pair)
+        with suppress(Invalid):  # nothing of it is left as tokens
+            yield from encoder.encode(
+                [prompted], Limit(encoder.max_length, clip=True), sources=kind is Judged.TOKENS
+            )
+
+
+def _reducer(model: Model, kind: Judged) -> Reduce:
+    if kind is Judged.VECTORS:
+        return lambda row, _: np.array(model.pooling.pool(row))
+    if kind is Judged.TOKENS:
+        return lambda row, item: row[_seen(item)]
+    return lambda row, _: row.copy()
+
+
+def _seen(item: Encoded) -> np.typing.NDArray[np.bool_]:
+    """Which tokens have labels that a caller sees: all but the special ones."""
+    assert item.source is not None  # noqa: S101 - tokens are encoded with their sources
+    return np.equal(item.source.special_tokens_mask, 0)

@@ -1,0 +1,70 @@
+"""Starts the process that makes an artifact, and waits for it. Called by `loader` and by `inlet artifact build`.
+
+A process of its own: a build takes more memory and time than serving, may crash in native code, and must not hold up a
+request. It dies with whoever started it; what it left is cleared away by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from inlet.core.errors import Refused, Unavailable
+from inlet.process import EX_CONFIG, PARENT_VARIABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to build, and where: everything that the process must know. `revision`: `repository@commit` or None."""
+
+    folder: Path
+    revision: str | None
+    task: str
+    precision: str
+    threads: int
+    store: Path
+    samples: Path | None = None
+    background: bool = False
+
+    def arguments(self) -> list[str]:
+        """As flags of `python -m inlet.runtime.artifact`."""
+        given = {
+            "model": self.folder, "revision": self.revision, "task": self.task, "precision": self.precision,
+            "threads": self.threads, "store": self.store, "samples": self.samples,
+        }  # fmt: skip
+        flags = [
+            part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))
+        ]
+        return [*flags, "--background"] if self.background else flags
+
+
+def run(job: Job, report: Callable[[str], None]) -> str:
+    """The digest of the artifact. `Refused` when no second try helps, `Unavailable` when the process failed."""
+    command = [sys.executable, "-m", "inlet.runtime.artifact", *job.arguments()]
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+    refused, made = "", ""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        for line in process.stdout:
+            said = json.loads(line)
+            if "progress" in said:
+                report(said["progress"])
+            refused, made = said.get("refused", refused), said.get("artifact", made)
+    if made and process.returncode == 0:
+        return str(made)
+    if process.returncode == EX_CONFIG:
+        raise Refused(refused)
+    raise Unavailable(_end(process.returncode))
+
+
+def _end(code: int) -> str:
+    if code == -9:
+        return "the build was killed, most likely because memory ran out; choose a larger instance"
+    return f"the build ended with {code}; its last lines are in the log"

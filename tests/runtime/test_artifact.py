@@ -1,0 +1,266 @@
+"""Artifacts: how they are named, kept, found again, made and chosen from; and that a replica serves what was chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from inlet.core.errors import NotFound, Refused
+from inlet.runtime.artifact import identity
+from inlet.runtime.artifact.build import choose
+from inlet.runtime.artifact.candidates import BF16, FP32, int8_variants
+from inlet.runtime.artifact.gate import Difference, Verdict
+from inlet.runtime.artifact.manifest import Manifest, Tried
+from inlet.runtime.artifact.store import GRAPH, Store, described
+from inlet.runtime.engines.base import Variant
+from inlet.runtime.engines.openvino.engine import can_bf16
+from tests.reference import Reference
+from tests.runtime.process import Replica, eventually
+
+INT8 = Variant("openvino", "int8", "f32", 128)
+GOOD = {"corpus": Verdict((), {"texts": 300.0})}
+BAD = {"corpus": Verdict(("agreement is 0.5, which must be at least 0.97",), {"agreement": 0.5})}
+
+
+def manifest(**changes: object) -> Manifest:
+    worst = (Difference("a text", "yes 0.9", "no 0.6", 0.3),)
+    tried = (
+        Tried(FP32, {"16": 20.0, "128": 100.0}),
+        Tried(INT8, {"16": 5.0, "128": 30.0}, {"corpus": Verdict(("flips",), {"flips": 2.0}, worst)}),
+    )
+    made = Manifest("acme/topics", {"build": 1}, "inlet", "2026-01-01T00:00:00+00:00", 2, FP32, "why", tried)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def published(store: Store, key: str = "k") -> Manifest:
+    with store.building(key) as draft:
+        (draft / GRAPH).write_text("a graph")
+        return store.publish(key, draft, manifest(files=described(draft))).manifest
+
+
+def test_a_manifest_survives_being_written() -> None:
+    made = manifest()
+    assert Manifest.load(made.dump()) == made
+    assert Manifest.load(made.dump()).digest == made.digest != replace(made, reason="other").digest
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 1, "tried": [3]}'])
+def test_a_damaged_manifest_is_refused(content: bytes) -> None:
+    with pytest.raises(Refused, match="damaged"):
+        Manifest.load(content)
+
+
+def test_a_manifest_of_another_version_is_refused() -> None:
+    with pytest.raises(Refused, match="another version"):
+        Manifest.load(json.dumps({"format": 99}).encode())
+
+
+def test_an_artifact_is_found_by_its_key_and_by_the_beginning_of_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path / "artifacts")
+    assert store.find("k") is None
+    assert store.all() == []
+    made = published(store)
+    found = store.find("k")
+    assert found is not None
+    assert found.manifest == made
+    assert found.graph is not None
+    assert found.graph.read_text() == "a graph"
+    assert store.get(made.digest[:8]).folder == found.folder
+    assert [artifact.manifest for artifact in store.all()] == [made]
+    assert store.find("other") is None
+    with pytest.raises(NotFound, match="no artifact"):
+        store.get("f" * 64)
+
+
+def test_an_artifact_that_lost_a_file_is_not_used(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = published(store)
+    (tmp_path / made.digest / GRAPH).write_text("cut")
+    assert store.find("k") is None
+    with pytest.raises(Refused, match=r"has lost graph\.xml"):
+        store.get(made.digest)
+
+
+def test_a_removed_artifact_is_made_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = published(store)
+    store.remove(store.get(made.digest))
+    assert store.find("k") is None
+    assert store.all() == []
+    assert published(store) == made
+
+
+def test_builds_that_do_not_end_are_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(2):
+        with store.building("k"):
+            store.begin("k")
+    assert store.failures("k") == 2
+    published(store)
+    assert store.failures("k") == 0
+
+
+def test_one_process_builds_at_a_time(tmp_path: Path) -> None:
+    store, entered = Store(tmp_path), threading.Event()
+
+    def second() -> None:
+        with Store(tmp_path).building("k") as draft:
+            assert list(draft.iterdir()) == []
+            entered.set()
+
+    waiting = threading.Thread(target=second)
+    with store.building("k") as draft:
+        (draft / "left over").touch()
+        waiting.start()
+        assert not entered.wait(0.2)
+    waiting.join(60)
+    assert entered.is_set()
+
+
+def test_the_key_follows_whatever_matters(made: Reference, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(made.model("topics"), folder)
+
+    def key(**changes: object) -> str:
+        asked = {"revision": None, "head": "sequence", "precision": "auto", **changes}
+        return identity.digest(identity.key_of(folder, **asked))  # type: ignore[arg-type]
+
+    first = key()
+    assert key() == first
+    assert len({first, key(head="token"), key(precision="int8"), key(revision="a/b@1")}) == 4
+    shutil.copytree(folder, tmp_path / "elsewhere", copy_function=shutil.copy2)
+    (folder / "config.json").touch()
+    assert key() != first
+    assert identity.cpu_class()
+
+
+@pytest.mark.parametrize(
+    ("times", "verdicts", "chosen"),
+    [
+        ((20, 10, 5), (GOOD, GOOD), INT8),
+        ((20, 10, 5), (GOOD, BAD), BF16),
+        ((20, 10, 5), (GOOD, {}), BF16),  # not judged is not passed
+        ((20, 10, 5), (BAD, BAD), FP32),
+        ((20, 10, 9.5), (GOOD, GOOD), BF16),  # too little gained for what is less exact
+        ((20, 19, 18.9), (GOOD, GOOD), FP32),
+        ((20, 30, 5), (GOOD, GOOD), INT8),
+    ],
+)
+def test_the_fastest_that_passed_is_chosen_if_it_is_worth_it(
+    times: tuple[float, ...], verdicts: tuple[dict[str, Verdict], ...], chosen: Variant
+) -> None:
+    tried = [
+        Tried(variant, {"16": time}, verdict)
+        for variant, time, verdict in zip((FP32, BF16, INT8), times, ({}, *verdicts), strict=True)
+    ]
+    assert choose(tried, "auto")[0] == chosen
+
+
+def test_pinned_to_int8_a_refused_one_serves_and_says_so() -> None:
+    tried = [Tried(FP32, {"16": 20.0}), Tried(INT8, {"16": 5.0}, BAD)]
+    chosen, reason = choose(tried, "int8")
+    assert chosen == INT8
+    assert "did not pass" in reason
+
+
+def test_groups_divide_the_rows() -> None:
+    assert [variant.group for variant in int8_variants(768, bf16=False)] == [128, 256]
+    assert [variant.group for variant in int8_variants(384, bf16=True)] == [128, 128]
+    assert all(variant.group == 32 for variant in int8_variants(48, bf16=True))
+
+
+@pytest.fixture
+def started(made: Reference, tmp_path: Path) -> Iterator[object]:
+    """`started(task, model, …)`: replicas that share one folder of artifacts."""
+    running: list[Replica] = []
+
+    def start(model: Path, task: str, **env: str) -> Replica:
+        folder = tmp_path / str(len(running))
+        folder.mkdir()
+        replica = Replica(folder, model, task, "--artifacts", str(tmp_path / "artifacts"), env=env)
+        running.append(replica.__enter__())
+        return replica
+
+    yield start
+    for replica in running:
+        replica.__exit__()
+
+
+def ask(replica: Replica) -> str:
+    answer = replica.http.post("/", json={"inputs": "the team won"})
+    assert answer.status_code == 200, answer.text
+    return str(answer.headers["x-inlet-precision"])
+
+
+def info(replica: Replica) -> dict[str, object]:
+    found: dict[str, object] = replica.http.get("/info").json()
+    return found
+
+
+def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference, started: object) -> None:
+    first = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    before = info(first)
+    if before["artifact"] is None:
+        assert "until the other variants are checked" in str(before["reason"])
+        assert ask(first) == before["precision"]
+    eventually(lambda: info(first)["artifact"])
+    after = info(first)
+    assert ask(first) == after["precision"]
+    # From then on it is fixed: the next one starts with it, and makes nothing.
+    second = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    assert info(second)["artifact"] == after["artifact"]
+    assert "beside serving" not in second.log.read_text()
+
+
+def test_vectors_wait_for_the_choice(made: Reference, started: object) -> None:
+    replica = started(made.model("bare"), "feature-extraction")  # type: ignore[operator]
+    replica.ready()
+    assert info(replica)["artifact"] is not None
+    assert any("checking" in line for line in replica.told)
+
+
+def test_a_killed_build_leaves_fp32_and_the_next_start_tries_again(made: Reference, started: object) -> None:
+    replica = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+
+    def build() -> psutil.Process | None:
+        return next(iter(psutil.Process(replica.process.pid).children()), None)
+
+    found = eventually(build)
+    os.kill(found.pid, signal.SIGKILL)
+    eventually(lambda: info(replica)["precision"] == "fp32")
+    assert "killed" in str(info(replica)["reason"])
+    assert ask(replica) == "fp32"
+    again = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    eventually(lambda: info(again)["artifact"])
+
+
+def test_a_build_ends_with_its_replica(made: Reference, started: object) -> None:
+    replica = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    found = eventually(lambda: next(iter(psutil.Process(replica.process.pid).children()), None))
+    replica.process.kill()
+    replica.process.wait()
+    eventually(lambda: not found.is_running() or found.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_pinned_precision_is_served(made: Reference, started: object, precision: str) -> None:
+    if precision == "bf16" and not can_bf16():
+        pytest.skip("this CPU does not compute in bf16")
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION=precision).ready()  # type: ignore[operator]
+    assert ask(replica) == precision
+    assert "pinned by INLET_PRECISION" in str(info(replica)["reason"])
+
+
+def test_an_unknown_precision_is_refused(made: Reference, started: object) -> None:
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="int4")  # type: ignore[operator]
+    assert replica.process.wait(60) == 78
+    assert "INLET_PRECISION: 'int4' is none of auto, fp32, bf16, int8" in replica.termination_log.read_text()
