@@ -21,8 +21,10 @@ from inlet.runtime.artifact.candidates import BF16, FP32, int8_variants
 from inlet.runtime.artifact.gate import Difference, Verdict
 from inlet.runtime.artifact.manifest import Manifest, Tried
 from inlet.runtime.artifact.store import GRAPH, Store, described
+from inlet.runtime.artifact.traffic import Recorder, recorded, share_of, traffic_file
 from inlet.runtime.engines.base import Variant
 from inlet.runtime.engines.openvino.engine import can_bf16
+from inlet.runtime.texts import Text
 from tests.reference import Reference
 from tests.runtime.process import Replica, eventually
 
@@ -264,3 +266,72 @@ def test_an_unknown_precision_is_refused(made: Reference, started: object) -> No
     replica = started(made.model("topics"), "text-classification", INLET_PRECISION="int4")  # type: ignore[operator]
     assert replica.process.wait(60) == 78
     assert "INLET_PRECISION: 'int4' is none of auto, fp32, bf16, int8" in replica.termination_log.read_text()
+
+
+def test_an_artifact_of_another_machine_is_checked_and_taken_over(tmp_path: Path) -> None:
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    made = published(there)
+    source = there.get(made.digest).folder
+
+    def fetch(name: str, path: Path) -> None:
+        shutil.copy(source / name, path)
+
+    taken = here.adopt(made, fetch)
+    assert taken.manifest == made
+    assert here.find(identity.digest(made.key)) == taken
+    with pytest.raises(Refused, match="arrived damaged"):
+        Store(tmp_path / "third").adopt(made, lambda _, path: path.write_text("cut") and None)
+    evil = replace(made, files={"../../evil": {"sha256": "", "size": 0}})
+    with pytest.raises(Refused, match="which none has"):
+        here.adopt(evil, fetch)
+
+
+def test_what_fits_another_cpu_does_not_fit_this_one(made: Reference) -> None:
+    key = identity.key_of(made.model("topics"), revision=None, head="sequence", precision="auto")
+    assert identity.fits(key)
+    assert not identity.fits({**key, "cpu": "another"})
+    assert not identity.fits({**key, "engines": {"openvino": "1"}})
+
+
+def test_a_share_of_the_traffic_is_kept_for_the_next_check(
+    made: Reference, started: object, tmp_path: Path
+) -> None:
+    pinned = {"INLET_PRECISION": "fp32", "INLET_SAMPLE_TRAFFIC": "1"}
+    replica = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    for number in range(60):
+        replica.ask({"inputs": [f"fish number {number}", {"text": "a", "text_pair": str(number)}]})
+    path = traffic_file(tmp_path / "artifacts", str(made.model("topics")), "text-classification")
+    assert path.stat().st_mode & 0o777 == 0o600
+    kept = recorded(path)
+    assert len(kept) == 120
+    assert (kept[0].text, kept[1].pair, kept[-1].pair) == ("fish number 0", "0", "59")
+    # What is judged later is judged by them as well.
+    checked = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    artifact = eventually(lambda: info(checked)["artifact"])
+    verdicts = [item["verdicts"] for item in artifact["tried"] if item["verdicts"]]
+    assert all(set(found) == {"corpus", "traffic"} for found in verdicts)
+    assert all(not found["traffic"]["worst"] for found in verdicts)
+
+
+def test_nothing_is_kept_unasked(made: Reference, started: object, tmp_path: Path) -> None:
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="fp32").ready()  # type: ignore[operator]
+    replica.ask({"inputs": "a secret"})
+    assert not (tmp_path / "artifacts" / "traffic").exists()
+
+
+def test_a_file_of_traffic_that_a_killed_process_left_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    recorder = Recorder(path, 1)
+    for number in range(60):
+        recorder.see([Text(f"text {number}", "inputs")])
+    with path.open("a") as file:
+        file.write('{"inputs": "cut o')
+    assert [text.text for text in recorded(path)] == [f"text {number}" for number in range(60)]
+    path.write_text('{"inputs": "too few"}\n')
+    assert recorded(path) == []
+
+
+@pytest.mark.parametrize("share", ["2", "-1", "much", "nan"])
+def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
+    with pytest.raises(Refused, match="INLET_SAMPLE_TRAFFIC"):
+        share_of(share)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import typer
 
 from inlet.cli import options, output, words
 from inlet.cli.progress import shown
+from inlet.cli.session import connect
 from inlet.core.errors import Invalid
 from inlet.settings import Settings
 
 if TYPE_CHECKING:
+    from inlet.core.endpoint import Source
     from inlet.runtime.artifact.manifest import Manifest, Tried
     from inlet.runtime.artifact.store import Artifact, Store
 
 app = typer.Typer(
     help="Build, look at and remove artifacts: models prepared for this machine's kind of CPU, with the check of "
-    "their answers against fp32. Replicas make their own at their first start; these commands only need the machine.",
+    "their answers against fp32. Replicas make their own at their first start; these commands work on this machine's "
+    "folder, whether or not a server runs.",
     no_args_is_help=True,
 )
 _Digest = Annotated[
@@ -68,11 +73,12 @@ def build(
     settings = Settings.from_env()
     with shown() as show:
         show("looking for the model's files")
-        folder, pinned, found_task = _fetch(settings, model, revision, task, show)
+        source, folder = _fetch(settings, model, revision, task, show)
         job = Job(
             folder=folder,
-            revision=pinned,
-            task=found_task,
+            location=source.location,
+            commit=source.commit,
+            task=source.task,
             precision=precision,
             threads=threads or len(os.sched_getaffinity(0)),
             store=settings.artifacts,
@@ -125,6 +131,44 @@ def show(artifact_id: _Digest, output_: options.Format = output.Output.TABLE) ->
 
 
 @app.command()
+def pull(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The other server.", show_default=False)],
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="INLET_PULL_TOKEN",
+            metavar="TOKEN",
+            help="An admin token of that server.",
+            show_default=False,
+        ),
+    ],
+    output_: options.Format = output.Output.TABLE,
+) -> None:
+    """Take over the artifacts of another server that fit this machine's CPU and engines, as far as they are missing.
+
+    \b
+    Example:
+      INLET_PULL_TOKEN=inl_… inlet artifact pull https://ml.example.com
+    """
+    from inlet.runtime.artifact import identity
+    from inlet.runtime.artifact.manifest import Manifest
+
+    store, taken, unfit = _store(), [], 0
+    with connect(url, token) as client, shown() as show:
+        for item in client.list_artifacts():
+            manifest = Manifest.load(orjson.dumps(item["manifest"]))
+            if not identity.fits(manifest.key):
+                unfit += 1
+            elif store.find(identity.digest(manifest.key)) is None:
+                show(f"pulling {item['id'][:12]} of {manifest.model}")
+                taken.append(store.adopt(manifest, partial(client.download_artifact, item["id"])))
+    if output_ is output.Output.JSON:
+        output.json({"items": [_raw(artifact) for artifact in taken]})
+    else:
+        output.say(f"Took over {len(taken)}; {unfit} are for other CPUs or engines.")
+
+
+@app.command()
 def remove(artifact_id: _Digest, output_: options.Format = output.Output.TABLE) -> None:
     """Forget an artifact. What runs goes on; the next start makes it anew, and may then choose otherwise.
 
@@ -149,8 +193,8 @@ def _store() -> Store:
 
 def _fetch(
     settings: Settings, model: str, revision: str | None, task: str | None, show: Any
-) -> tuple[Path, str | None, str]:
-    """The folder with the files, `repository@commit` if it is on the Hub, and the task."""
+) -> tuple[Source, Path]:
+    """What the model is, and the folder with its files."""
     from inlet.control.lookup import look_up
     from inlet.core.spec import Image, Model
     from inlet.runtime.sources import fetch
@@ -162,7 +206,7 @@ def _fetch(
     folder = fetch(
         source.location, commit=source.commit, cache=settings.downloads, token=token, progress=show
     )
-    return folder, None if source.commit is None else f"{source.location}@{source.commit}", source.task
+    return source, folder
 
 
 def _raw(artifact: Artifact) -> dict[str, Any]:

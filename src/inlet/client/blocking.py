@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -164,6 +165,27 @@ class Client:
     def model_info(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
         """What a ready replica says of its model: engine, precision, and how that was chosen. Wakes nothing."""
         return self._send(calls.model_info(self._in(namespace), name))
+
+    def list_artifacts(self) -> list[dict[str, Any]]:
+        """Every artifact of the server's machine, as `{"id": …, "manifest": …}`; for admins of everything."""
+        return self._send(calls.list_artifacts())
+
+    def download_artifact(self, artifact: str, file: str, path: Path) -> None:
+        """Write one file of an artifact to `path`."""
+        request = self._http.build_request("GET", calls.artifact_path(artifact, file))
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise error_of(response)
+                with path.open("wb") as written:
+                    for chunk in response.iter_bytes():
+                        written.write(chunk)
+            finally:
+                response.close()
+        except httpx.RequestError as error:
+            raise unreachable(error, request.url) from error
 
     def _in(self, namespace: str | None) -> str:
         return self.default_namespace() if namespace is None else namespace

@@ -205,6 +205,16 @@ def model_info(namespace: str, name: str) -> Call[dict[str, Any]]:
     return Call("GET", data_path(namespace, name, "/info"), dict)
 
 
+def list_artifacts() -> Call[list[dict[str, Any]]]:
+    """Every artifact of the server's machine, as `{"id": …, "manifest": …}`; for admins of everything."""
+    return Call("GET", "/api/inlet/artifacts", lambda answer: list(answer["items"]))
+
+
+def artifact_path(artifact: str, file: str) -> str:
+    """Where one file of an artifact is."""
+    return f"/api/inlet/artifacts/{quote(artifact, safe='')}/{quote(file, safe='')}"
+
+
 def data_path(namespace: str, name: str, route: str = "") -> str:
     """Where an endpoint answers on the public origin; `route` is a path of the replica, from its slash on."""
     return f"/{quote(namespace, safe='')}/{quote(name, safe='')}{route}"

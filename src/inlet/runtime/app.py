@@ -121,6 +121,8 @@ class App:
             dialect=dialect_of(headers.get("user-agent", ""), self._options.dialect),
         )
         work = task.plan(request)
+        if served.loaded.recorder is not None:
+            served.loaded.recorder.see(work.texts)
         with served.used():
             payload = await _unless_gone(self._compute(work, served), receive)
         return Answer(

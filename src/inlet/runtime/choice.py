@@ -60,8 +60,8 @@ def precision_of(text: str) -> Precision:
         raise Refused(f"{text!r} is none of {', '.join(Precision)}", field="INLET_PRECISION") from None
 
 
-def choose(model: Model, options: Options, revision: str | None, report: Report) -> Choice:
-    """What computes from now on. `revision`: `repository@commit`, or None for a folder that may change."""
+def choose(model: Model, options: Options, report: Report) -> Choice:
+    """What computes from now on."""
     precision = precision_of(options.precision)
     if precision is Precision.FP32:
         return _plain(model, options, FP32, "pinned by INLET_PRECISION")
@@ -73,11 +73,22 @@ def choose(model: Model, options: Options, revision: str | None, report: Report)
         if precision is Precision.INT8:
             raise Refused("int8 needs a folder for artifacts (--artifacts)", field="INLET_PRECISION")
         return _plain(model, options, FP32, "nothing else can be checked without a folder for artifacts")
-    maker = _Maker(model, options, revision, precision, Store(options.artifacts))
+    waits = precision is Precision.INT8 or model.head is Head.HIDDEN
+    job = Job(
+        folder=model.folder,
+        location=options.location.removeprefix("file://"),
+        commit=options.commit,
+        task=options.task,
+        precision=precision,
+        threads=options.threads,
+        store=options.artifacts,
+        background=not waits,
+    )
+    maker = _Maker(model, options, job, Store(options.artifacts))
     found = maker.found()
     if found is not None:
         return maker.opened(found)
-    if precision is Precision.INT8 or model.head is Head.HIDDEN:
+    if waits:
         return maker.made(report)
     variant = first(bf16=can_bf16())
     reason = f"{variant.precision} until the other variants are checked against fp32"
@@ -95,13 +106,15 @@ class _Maker:
 
     model: Model
     options: Options
-    revision: str | None
-    precision: Precision
+    job: Job
     store: Store
 
     def found(self) -> Artifact | None:
         key = identity.key_of(
-            self.model.folder, revision=self.revision, head=self.model.head, precision=self.precision
+            self.model.folder,
+            revision=self.job.revision,
+            head=self.model.head,
+            precision=self.job.precision,
         )
         return self.store.find(identity.digest(key))
 
@@ -109,17 +122,11 @@ class _Maker:
         """Make it in a process of its own and take its choice; fp32 if that fails."""
         try:
             self._check_memory()
-            job = Job(
-                folder=self.model.folder,
-                revision=self.revision,
-                task=self.options.task,
-                precision=self.precision,
-                threads=self.options.threads,
-                store=self.store.folder,
-            )
-            digest = worker.run(job, report)
+            digest = worker.run(self.job, report)
             return self.opened(self.store.get(digest))
         except InletError as error:
+            if self.job.precision == Precision.INT8:
+                raise
             _log.warning("no variant was checked, so fp32 it is: %s", error)
             return _plain(self.model, self.options, FP32, f"no variant was checked: {error}")
 

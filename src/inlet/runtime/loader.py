@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from inlet.runtime.artifact.traffic import Recorder, share_of, traffic_file
 from inlet.runtime.choice import Choice, choose
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.options import Options
@@ -22,10 +23,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model, what computes it, and the task on it."""
+    """A model, what computes it, what keeps samples of its traffic, and the task on it."""
 
     model: Model
     choice: Choice
+    recorder: Recorder | None
     task: Task
     kind: TaskKind
 
@@ -49,11 +51,18 @@ def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
     begin = perf_counter()
     task = canonical(options.task)
     model = open_model(folder, task=task, head=kind.head)
-    revision = None if options.commit is None else f"{options.location}@{options.commit}"
-    choice = choose(model, options, revision, lambda text: report(Phase.INITIALIZING, text))
+    recorder = _recorder(options, task)
+    choice = choose(model, options, lambda text: report(Phase.INITIALIZING, text))
     _log.info(
         "loaded a %s of %d layers for %s in %.2f s, in %s: %s",
         model.shape.family.prefix.rstrip("."), model.shape.layers, task, perf_counter() - begin,
         choice.engine.variant.precision, choice.reason,
     )  # fmt: skip
-    return Loaded(model, choice, kind.make(model), kind)
+    return Loaded(model, choice, recorder, kind.make(model), kind)
+
+
+def _recorder(options: Options, task: str) -> Recorder | None:
+    share = share_of(options.sample_traffic)
+    if not share or options.artifacts is None:
+        return None
+    return Recorder(traffic_file(options.artifacts, options.location.removeprefix("file://"), task), share)

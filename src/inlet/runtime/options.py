@@ -15,7 +15,7 @@ from inlet.runtime.dialect import Dialect, default_dialect
 class Options:
     """`location` is an absolute folder or a Hub repository; `threads` how many the engine may use; `memory` in bytes.
 
-    `precision` is as a person wrote it, not checked yet.
+    `precision` and `sample_traffic` are as a person wrote them, not checked yet.
     """
 
     location: str
@@ -29,6 +29,7 @@ class Options:
     artifacts: Path | None
     precision: str
     memory: int | None
+    sample_traffic: str
     termination_log: Path | None
     token: str | None
     dialect: Dialect
@@ -70,6 +71,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         artifacts=given.artifacts,
         precision=environ.get("INLET_PRECISION") or "auto",
         memory=given.memory,
+        sample_traffic=environ.get("INLET_SAMPLE_TRAFFIC", ""),
         termination_log=given.termination_log,
         token=environ.get("HF_TOKEN") or None,
         dialect=default_dialect(environ),

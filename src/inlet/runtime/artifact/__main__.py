@@ -25,9 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inlet.runtime.artifact", description="Make one artifact."
     )
-    for name in ("--model", "--task", "--precision", "--store"):
+    for name in ("--folder", "--location", "--task", "--precision", "--store"):
         parser.add_argument(name, required=True)
-    for name in ("--revision", "--samples"):
+    for name in ("--commit", "--samples"):
         parser.add_argument(name)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--background", action="store_true", help="give way to a replica beside it")
@@ -38,8 +38,9 @@ def main() -> int:
     from inlet.runtime.artifact.worker import Job
 
     job = Job(
-        folder=Path(given.model),
-        revision=given.revision,
+        folder=Path(given.folder),
+        location=given.location,
+        commit=given.commit,
         task=given.task,
         precision=given.precision,
         threads=given.threads,

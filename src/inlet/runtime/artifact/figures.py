@@ -1,6 +1,6 @@
 """How far a variant's answers are from the reference's: one function per kind of answer. Pure numpy; used by `gate`.
 
-Decides nothing. Rows come in pairs of equal shape, finite, and the reference's are not all the same.
+Decides nothing. Rows come in pairs of equal shape, finite, and the reference's tell texts apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 
 CLEAR = 0.1  # a decision is clear if the probabilities behind it are further apart
 NEIGHBOURS = 10
-_TIE = 1e-6  # similarities nearer than this are the same: texts of the same tokens, rounded in another order
+_ROUNDING = (
+    1e-6  # numbers nearer than this, relative to their size, may be the same ones added up in another order
+)
 _SHOWN = 60  # characters of a text that is shown as an answer
 
 
@@ -59,9 +61,14 @@ def measure(
 
 
 def spread(kind: Judged, rows: Rows) -> float:
-    """Root mean square distance of the rows' numbers from their means over all rows; 0 if all rows are equal."""
+    """Root mean square distance of the rows' numbers from their means over all rows."""
     numbers = _numbers(kind, rows)
     return _root_mean_square(numbers - numbers.mean(axis=0))
+
+
+def tells_apart(kind: Judged, rows: Rows) -> bool:
+    """Whether rows differ by more than rounding does."""
+    return spread(kind, rows) > _ROUNDING * _root_mean_square(_numbers(kind, rows))
 
 
 def _numbers(kind: Judged, rows: Rows) -> Numbers:
@@ -132,10 +139,10 @@ def _vectors(texts: Sequence[str], reference: Rows, variant: Rows) -> Measured:
     similar, nearest, now = _similarities(before), _nearest(before), _nearest(after)
     every = np.arange(len(texts))[:, None]
     # By similarity, not by index: of several that are equally near, either may be named.
-    kept = similar[every, now] >= similar[every, nearest[:, -1:]] - _TIE
+    kept = similar[every, now] >= similar[every, nearest[:, -1:]] - _ROUNDING
     figures = {
         "top10": float(kept.mean()),
-        "nearest": float((similar[every, now[:, :1]] >= similar[every, nearest[:, :1]] - _TIE).mean()),
+        "nearest": float((similar[every, now[:, :1]] >= similar[every, nearest[:, :1]] - _ROUNDING).mean()),
         "cosine_min": float(cosines.min()),
         "cosine_mean": float(cosines.mean()),
     }

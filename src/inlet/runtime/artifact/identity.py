@@ -35,9 +35,14 @@ def key_of(folder: Path, *, revision: str | None, head: str, precision: str) -> 
         "model": revision or _fingerprint(folder),
         "head": head,
         "precision": precision,
-        "engines": {name: version(name) for name in _ENGINES},
+        "engines": _engines(),
         "cpu": cpu_class(),
     }
+
+
+def fits(key: Mapping[str, Any]) -> bool:
+    """Whether an artifact of that key, whatever its model, is of use on this machine."""
+    return (key["build"], key["engines"], key["cpu"]) == (_BUILD, _engines(), cpu_class())
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -61,6 +66,10 @@ def cpu_class() -> str:
         found = {"vendor_id": platform.processor()}
     parts = [platform.machine(), *found.values(), *sorted(_FLAGS & flags)]
     return " ".join(part for part in parts if part)
+
+
+def _engines() -> dict[str, str]:
+    return {name: version(name) for name in _ENGINES}
 
 
 def _fingerprint(folder: Path) -> str:

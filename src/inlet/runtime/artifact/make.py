@@ -6,13 +6,13 @@ Called by `__main__`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from inlet.runtime.artifact import identity
 from inlet.runtime.artifact.build import Order, build, given_up
 from inlet.runtime.artifact.corpus import corpus, read_samples
 from inlet.runtime.artifact.manifest import CORPUS
 from inlet.runtime.artifact.store import Artifact, Store
+from inlet.runtime.artifact.traffic import recorded, traffic_file
 from inlet.runtime.artifact.trial import Trial
 from inlet.runtime.artifact.worker import Job
 from inlet.runtime.model import Model, open_model
@@ -34,14 +34,7 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
         found = store.find(name)
         if found is not None:
             return found
-        order = Order(
-            job.revision or str(job.folder),
-            model,
-            key,
-            job.precision,
-            job.threads,
-            judged_by(model, job.samples),
-        )
+        order = Order(job.location, model, key, job.precision, job.threads, judged_by(model, job))
         failures = store.failures(name)
         if failures >= _TRIES:
             reason = f"{failures} builds did not end, for want of memory perhaps; nothing else was checked"
@@ -50,10 +43,13 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
         return store.publish(name, draft, build(order, draft, report))
 
 
-def judged_by(model: Model, samples: Path | None) -> dict[str, Trial]:
-    """The sets of texts. A model's own samples lie in its folder; others were named by a person."""
+def judged_by(model: Model, job: Job) -> dict[str, Trial]:
+    """The sets of texts. A model's own samples lie in its folder; others were named by a person, or kept of its traffic."""
     sets: dict[str, Sequence[Text]] = {CORPUS: corpus()}
     own = [path for name in OWN_SAMPLES if (path := model.folder / name).is_file()]
-    for path in own if samples is None else [*own, samples]:
+    for path in own if job.samples is None else [*own, job.samples]:
         sets[path.name] = read_samples(path)
+    traffic = recorded(traffic_file(job.store, job.location, canonical(job.task)))
+    if traffic:
+        sets["traffic"] = traffic
     return {name: Trial.of(model, texts) for name, texts in sets.items()}

@@ -15,15 +15,18 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inlet.core.errors import NotFound, Refused
 from inlet.process import lock_file, private_folder, write_private
+from inlet.runtime.artifact import identity
 from inlet.runtime.artifact.manifest import Manifest
 
 GRAPH = "graph.xml"
+_FILES = (GRAPH, "graph.bin")
 _MANIFEST = "manifest.json"
 
 
@@ -113,6 +116,20 @@ class Store:
         self._failures(key).unlink(missing_ok=True)
         return Artifact(folder, manifest)
 
+    def adopt(self, manifest: Manifest, fetch: Callable[[str, Path], None]) -> Artifact:
+        """Take over an artifact that another machine made: `fetch(name, path)` brings each file. `Refused` if one is not
+        what the manifest says.
+        """
+        key = identity.digest(manifest.key)
+        with self.building(key) as draft:
+            for name, entry in manifest.files.items():
+                if name not in _FILES:
+                    raise Refused(f"the artifact has a file {name!r}, which none has")
+                fetch(name, draft / name)
+                if _entry(draft / name) != entry:
+                    raise Refused(f"{name} of the artifact arrived damaged; try again")
+            return self.publish(key, draft, manifest)
+
     def failures(self, key: str) -> int:
         """How many builds for that key began and did not end."""
         with contextlib.suppress(OSError, ValueError):
@@ -133,13 +150,12 @@ class Store:
         return sorted(path for path in self.folder.iterdir() if (path / _MANIFEST).is_file())
 
 
-def described(folder: Path) -> dict[str, dict[str, object]]:
+def described(folder: Path) -> dict[str, dict[str, Any]]:
     """Hash and size of each file in the folder, for a manifest."""
-    found: dict[str, dict[str, object]] = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            found[path.name] = {
-                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-                "size": path.stat().st_size,
-            }
-    return found
+    return {path.name: _entry(path) for path in sorted(folder.iterdir())}
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "size": path.stat().st_size}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -55,26 +55,28 @@ class Trial:
         return [self._infer(lane, [item])[0] for item in self.encoded]
 
     def judge(self, lane: Lane, reference: Sequence[FloatArray]) -> Verdict:
-        """What the gate says of that lane, alone and in batches, against the rows that `run` gave for the reference."""
+        """What the gate says of that lane against the rows that `run` gave for the reference."""
         rows = self.run(lane)
         texts = [item.text.text for item in self.encoded]
         verdict = judge(self.kind, texts, reference, rows, labels=self.labels)
-        neighbours = self._neighbours(lane, rows)
-        return Verdict(
-            (*verdict.reasons, *neighbours.reasons), {**verdict.figures, **neighbours.figures}, verdict.worst
+        if not verdict.passed:
+            return verdict
+        batched = self._batched(lane)
+        neighbours = judge_neighbours(
+            self.kind, reference, [rows[index] for index in batched], list(batched.values())
         )
+        return replace(verdict, reasons=neighbours.reasons, figures={**verdict.figures, **neighbours.figures})
 
-    def _neighbours(self, lane: Lane, alone: Sequence[FloatArray]) -> Verdict:
-        """One batch of each bucket, as large as there are texts for it."""
+    def _batched(self, lane: Lane) -> dict[int, FloatArray]:
+        """Rows, by the texts' indices, of one batch of each bucket: as large a batch as there are texts for it."""
         by_bucket: dict[int, list[int]] = {}
         for index, item in enumerate(self.encoded):
             by_bucket.setdefault(bucket(len(item), self.positions), []).append(index)
-        pairs: list[tuple[FloatArray, FloatArray]] = []
+        found: dict[int, FloatArray] = {}
         for indices in by_bucket.values():
             batch = indices[: batch_size(len(indices))]
-            among = self._infer(lane, [self.encoded[index] for index in batch])
-            pairs += [(alone[index], row) for index, row in zip(batch, among, strict=True)]
-        return judge_neighbours(*zip(*pairs, strict=True))
+            found |= zip(batch, self._infer(lane, [self.encoded[index] for index in batch]), strict=True)
+        return found
 
     def _infer(self, lane: Lane, encoded: Sequence[Encoded]) -> list[FloatArray]:
         """Rows of texts of one bucket, as one batch."""

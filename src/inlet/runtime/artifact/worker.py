@@ -20,10 +20,11 @@ from inlet.process import EX_CONFIG, PARENT_VARIABLE
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to build, and where: everything that the process must know. `revision`: `repository@commit` or None."""
+    """What to build, and where: everything that the process must know. `location` names the model, whose files are in `folder`; `commit` as on the Hub."""
 
     folder: Path
-    revision: str | None
+    location: str
+    commit: str | None
     task: str
     precision: str
     threads: int
@@ -31,10 +32,15 @@ class Job:
     samples: Path | None = None
     background: bool = False
 
+    @property
+    def revision(self) -> str | None:
+        """What never changes; None for a folder that may."""
+        return None if self.commit is None else f"{self.location}@{self.commit}"
+
     def arguments(self) -> list[str]:
         """As flags of `python -m inlet.runtime.artifact`."""
         given = {
-            "model": self.folder, "revision": self.revision, "task": self.task, "precision": self.precision,
+            "folder": self.folder, "location": self.location, "commit": self.commit, "task": self.task, "precision": self.precision,
             "threads": self.threads, "store": self.store, "samples": self.samples,
         }  # fmt: skip
         flags = [

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from inlet.core.errors import Refused
 from inlet.process import die_with_parent
 from inlet.runtime.build.config import read_config
 from inlet.runtime.build.encoder import Head
-from inlet.runtime.engines.base import FloatArray, IntArray, Variant
+from inlet.runtime.engines.base import FloatArray, Variant
+from inlet.runtime.origins import probes
 from inlet.runtime.origins.shape import ModelShape, model_shape
 
 if TYPE_CHECKING:
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from inlet.runtime.engines.torch import TorchModel
 
 GRAPH = "model.xml"
-_NEAR = 1e-4  # of the largest number in an answer, and at least of 1
-_EXAMPLE = (24, 17)  # what is traced: two texts of different lengths, so that the mask matters
-_TRIALS = ((1,), (7,), (8,), (24, 9, 16), (33, 64))  # lengths of the texts in each batch that is compared
-_PADDED = (5, 16)  # a text, and the length to which it is filled up
+_NEAR = 1e-4
+_TRACED = (24, 17)  # lengths of texts; different ones, so that the mask matters
+_COMPARED = ((1,), (7,), (8,), (24, 9, 16), (33, 64))
 
 
 class _NotExported(Exception):
@@ -49,77 +47,66 @@ def export(folder: Path, head: Head, out: Path) -> None:
 
     shape = model_shape(read_config(folder), folder)
     model = TorchModel.read(folder, head)
-    lengths = [length for length in (*_PADDED, *_EXAMPLE) if length <= shape.positions]
-    try:
-        model.answer(_batch(shape, lengths[:1]))
-    except Exception as error:  # whatever it is, the next text would meet it too
-        raise Refused(f"transformers itself fails on a text of {lengths[0]} tokens: {error}") from error
     _check_padding(model, shape)
-    _say(progress="exporting the graph")
-    graph = _converted(model, shape)
-    _say(progress="comparing the graph with torch")
-    _compare(model, graph, shape)
+    try:
+        graph = _converted(model, shape)
+    except _NotExported:
+        model.with_plain_attention()
+        graph = _converted(model, shape)
     graph.save(out / GRAPH)
 
 
+def _check_padding(model: TorchModel, shape: ModelShape) -> None:
+    """Replicas fill texts up: what depends on that is not for a graph."""
+    short = probes.texts(shape, [probes.SHORT])
+    try:
+        alone = model.answer(short)
+    except Exception as error:  # whatever it is, the next text would meet it too
+        raise Refused(f"transformers fails on a text of {probes.SHORT} tokens: {_line(error)}") from error
+    longer = probes.texts(shape, [probes.SHORT], size=probes.FILLED)
+    try:
+        filled = model.answer(longer)
+    except Exception as error:
+        raise _NotExported(f"it cannot be given padding: {_line(error)}") from error
+    _check_near(filled, alone, [probes.SHORT], "its answers change with the padding")
+
+
 def _converted(model: TorchModel, shape: ModelShape) -> OpenVinoModel:
-    # Before anything that leaves the converter out.
+    """The graph, which answers as torch does."""
+    # The first import of openvino in this process: later ones leave its converter out.
     import torch
 
     from inlet.runtime.engines.openvino.convert import convert
 
-    feed = _batch(shape, _EXAMPLE)
+    _say(progress="exporting the graph")
+    feed = probes.texts(shape, _TRACED)
     try:
         with torch.inference_mode():
-            return convert(model, {name: torch.from_numpy(feed[name]) for name in model.inputs})
-    except Exception as error:
+            graph = convert(model, {name: torch.from_numpy(feed[name]) for name in model.inputs})
+    except Exception as error:  # of the tracer, of the converter, or of the model's own code
         raise _NotExported(f"it does not export: {_line(error)}") from error
+    _say(progress="comparing the graph with torch")
+    _compare(model, graph, shape)
+    return graph
 
 
 def _compare(model: TorchModel, graph: OpenVinoModel, shape: ModelShape) -> None:
     (lane,) = graph.compile(Variant("openvino", "fp32"), threads=1).lanes()
-    for lengths in _TRIALS:
+    for lengths in _COMPARED:
         if max(lengths) > shape.positions:
             continue
-        feed = _batch(shape, lengths)
-        expected = model.answer(feed)
+        feed = probes.texts(shape, lengths)
         try:
             found = lane.infer(feed["input_ids"], feed["token_type_ids"], feed["attention_mask"])
         except Exception as error:
             raise _NotExported(f"the graph fails on texts of {lengths} tokens: {_line(error)}") from error
-        _check_near(found, expected, lengths, "the graph's answers differ from torch's")
+        _check_near(found, model.answer(feed), lengths, "the graph's answers differ from torch's")
 
 
-def _check_padding(model: TorchModel, shape: ModelShape) -> None:
-    """Replicas fill texts up: what such a filling changes cannot be a graph."""
-    length, size = _PADDED
-    if size > shape.positions:
-        return
-    feed = _batch(shape, (length,))
-    filled = {name: np.pad(values, ((0, 0), (0, size - length))) for name, values in feed.items()}
-    filled["input_ids"][:, length:] = shape.pad_id
-    _check_near(
-        model.answer(filled), model.answer(feed), (length,), "its answers change with the padding"
-    )
-
-
-def _check_near(found: FloatArray, expected: FloatArray, lengths: tuple[int, ...], complaint: str) -> None:
-    """Compare what belongs to the texts; answers per token have a place for each padding too."""
-    for row, length in enumerate(lengths):
-        ours, theirs = found[row], expected[row]
-        if found.ndim == 3:
-            ours, theirs = ours[:length], theirs[:length]
-        difference = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else np.inf
-        if not difference <= _NEAR * max(1.0, float(np.abs(theirs).max())):
-            raise _NotExported(f"{complaint}: by {difference:.1e} at {length} tokens")
-
-
-def _batch(shape: ModelShape, lengths: tuple[int, ...] | list[int]) -> dict[str, IntArray]:
-    """Random texts of these lengths; the same every time."""
-    random, size = np.random.default_rng(len(lengths)), max(lengths)
-    mask = (np.arange(size) < np.array(lengths)[:, None]).astype(np.int64)
-    ids = np.where(mask, random.integers(0, shape.vocabulary, mask.shape), shape.pad_id)
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(mask)}
+def _check_near(found: FloatArray, expected: FloatArray, lengths: Sequence[int], complaint: str) -> None:
+    difference = probes.difference(found, expected, lengths)
+    if difference > _NEAR:
+        raise _NotExported(f"{complaint}, by {difference:.1e} of the largest number, at {lengths} tokens")
 
 
 def _line(error: Exception) -> str:

@@ -18,12 +18,12 @@ Run = Callable[[Mapping[str, IntArray]], FloatArray]
 def each_alone(run: Run, ids: IntArray, token_types: IntArray, mask: IntArray) -> FloatArray:
     """[B, K], or [B, L, H] with zeros where there is padding; `run` answers one row for inputs of [1, tokens]."""
     rows = []
+    values = {"input_ids": ids, "token_type_ids": token_types, "attention_mask": mask}
     for row, length in enumerate(mask.sum(axis=1)):
-        one = {"input_ids": ids, "token_type_ids": token_types, "attention_mask": mask}
-        rows.append(run({name: values[row : row + 1, :length] for name, values in one.items()}))
+        rows.append(run({name: array[row : row + 1, :length] for name, array in values.items()}))
     if rows[0].ndim == 2:
         return np.concatenate(rows)
     output = np.zeros((*ids.shape, rows[0].shape[2]), dtype=np.float32)
-    for place, row in zip(output, rows, strict=True):
-        place[: row.shape[1]] = row[0]
+    for place, answer in zip(output, rows, strict=True):
+        place[: answer.shape[1]] = answer[0]
     return output

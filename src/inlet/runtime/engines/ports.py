@@ -31,13 +31,14 @@ def output_for(head: Head, ranks: Mapping[str, int]) -> str:
         named = [name for name in _HIDDEN if name in ranks]
         # Without a known name, the first that is a vector per token; logits per token have that rank too.
         others = [name for name, rank in ranks.items() if rank == _RANKS[head] and name != _LOGITS]
-        found = (named or others or [None])[0]
+        found = next(iter(named + others), None)
     else:
         found = _LOGITS if _LOGITS in ranks else None
     if found is None or ranks[found] != _RANKS[head]:
         listed = ", ".join(f"{name} of {rank} dimensions" for name, rank in ranks.items())
         wanted = "hidden states" if head is Head.HIDDEN else f"{_LOGITS} of {_RANKS[head]} dimensions"
         raise Refused(
-            f"the ready-made graph has no {wanted}, only {listed}: it was exported for another task", field="task"
+            f"the ready-made graph has no {wanted}, only {listed}: it was exported for another task",
+            field="task",
         )
     return found

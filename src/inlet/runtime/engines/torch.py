@@ -19,7 +19,6 @@ from inlet.runtime.build.encoder import Head
 from inlet.runtime.engines.alone import each_alone
 from inlet.runtime.engines.base import FloatArray, IntArray, Variant
 
-TORCH = Variant("torch", "fp32")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CLASSES = {
     Head.HIDDEN: (transformers.AutoModel, "last_hidden_state"),
@@ -28,7 +27,7 @@ _CLASSES = {
 }
 
 
-class TorchModel(torch.nn.Module):
+class TorchModel(torch.nn.Module):  # type: ignore[misc]  # torch is not there where types are checked
     """A transformers model with one output. `inputs`: those that it takes, in the order of `forward`."""
 
     def __init__(self, model: Any, output: str) -> None:
@@ -42,9 +41,14 @@ class TorchModel(torch.nn.Module):
         """The model in float32; `Refused` when transformers cannot make it, or its weights lack a tensor."""
         kind, output = _CLASSES[head]
         transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
         try:
             model, found = kind.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
         except Exception as error:  # each kind of model has its own ways to fail
             raise Refused(f"transformers cannot load the model: {_line(error)}") from error
@@ -53,10 +57,17 @@ class TorchModel(torch.nn.Module):
         if head is Head.HIDDEN:
             lacking = [name for name in lacking if not name.startswith("pooler.")]
         if lacking:
-            raise Refused(f"the weights lack {', '.join(lacking[:3])}: the model was not trained for this task", field="task")
+            raise Refused(
+                f"the weights lack {', '.join(lacking[:3])}: the model was not trained for this task",
+                field="task",
+            )
         if hasattr(model.config, "use_cache"):
             model.config.use_cache = False  # of earlier tokens, when text is generated
         return cls(model.eval(), output)
+
+    def with_plain_attention(self) -> None:
+        """From now on compute attention step by step: slower, but finite where a token may look at nothing."""
+        self._model.set_attn_implementation("eager")
 
     def forward(self, *tensors: Any) -> Any:
         """The output [B, K] or [B, L, H] for int64 [B, L] in the order of `inputs`."""
@@ -69,18 +80,17 @@ class TorchModel(torch.nn.Module):
             output: FloatArray = self(*tensors).numpy()
         return output
 
-    def compile(self, *, threads: int) -> TorchEngine:
-        """Make it run; `threads` holds for the whole process."""
-        return TorchEngine(self, threads=threads)
+    def compile(self, variant: Variant, *, threads: int, cache: Path | None = None) -> TorchEngine:  # noqa: ARG002
+        """Make it run. `threads` holds for the whole process; there is nothing to keep in `cache`."""
+        return TorchEngine(self, variant, threads=threads)
 
 
 class TorchEngine:
     """One model with one lane, whose texts run one by one and unpadded, as transformers' pipelines run them."""
 
-    variant = TORCH
-
-    def __init__(self, model: TorchModel, *, threads: int) -> None:
+    def __init__(self, model: TorchModel, variant: Variant, *, threads: int) -> None:
         torch.set_num_threads(threads)
+        self.variant = variant
         self.threads = threads
         self._lane = _Lane(model)
 

@@ -7,7 +7,6 @@ own builder where it is certain, ready-made OpenVINO files, ready-made ONNX file
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -78,11 +77,7 @@ _ONNX_SHIPPED = (
 
 def origin_of(folder: Path, config: Mapping[str, Any], *, not_built: str = "") -> Origin:
     """`choose` for the files of a folder, with what is installed here."""
-    names = {
-        os.path.relpath(os.path.join(root, name), folder)
-        for root, _, files in os.walk(folder)
-        for name in files
-    }
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return choose(names, config, Extras.installed(), not_built=not_built)
 
 
@@ -99,7 +94,9 @@ def choose(
     if files := _onnx(names, _ONNX):
         return Origin(Kind.ONNX, files, f"ready-made: {files[0]} ({obstacle})")
     if files := _openvino(names, _OPENVINO_SHIPPED):
-        return Origin(Kind.OPENVINO, files, f"ready-made, quantised as shipped: {files[0]} ({obstacle})", True)
+        return Origin(
+            Kind.OPENVINO, files, f"ready-made, quantised as shipped: {files[0]} ({obstacle})", True
+        )
     if extras.onnxruntime and (files := _onnx(names, _ONNX_SHIPPED)):
         return Origin(Kind.ONNX, files, f"ready-made, quantised as shipped: {files[0]} ({obstacle})", True)
     if extras.torch and (files := safetensors or _weights(names, _PICKLES, "pytorch_model.bin")):

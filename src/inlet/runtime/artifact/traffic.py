@@ -1,0 +1,97 @@
+"""A share of real requests' texts, kept for later checks of variants, if the endpoint's owner asked for it.
+
+`INLET_SAMPLE_TRAFFIC=0.01` on an endpoint keeps the texts of one request in a hundred until there are `MAX_SAMPLES`, in a
+file that only the server's user can read. Written by `app`, read by `make`: the next artifact of the same model and task
+is judged by them too. Never leaves the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from inlet.core.errors import Refused
+from inlet.runtime.artifact.corpus import MAX_SAMPLES
+from inlet.runtime.artifact.gate import MIN_TEXTS
+from inlet.runtime.texts import Text
+
+_VARIABLE = "INLET_SAMPLE_TRAFFIC"
+_MAX_CHARACTERS = 5_000  # of one text: more than most models read
+_log = logging.getLogger(__name__)
+
+
+def share_of(text: str) -> float:
+    """`Refused` unless it is a number from 0 to 1."""
+    try:
+        share = float(text or 0)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise Refused(f"{text!r} is not a share from 0 to 1, like 0.01", field=_VARIABLE)
+    return share
+
+
+def traffic_file(artifacts: Path, location: str, task: str) -> Path:
+    """Where the texts for that model (any revision of it) and task are."""
+    name = hashlib.sha256(json.dumps([location, task]).encode()).hexdigest()
+    return artifacts / "traffic" / f"{name}.jsonl"
+
+
+class Recorder:
+    """Appends to one file, shared by all replicas of the model; `share` of the requests, as long as there is room."""
+
+    def __init__(self, path: Path, share: float) -> None:
+        self._path, self._share = path, share
+        self._room = MAX_SAMPLES - _lines(path)
+
+    def see(self, texts: Sequence[Text]) -> None:
+        """Keep these texts, or not, by chance. Never raises: nothing depends on it."""
+        if self._room <= 0 or random.random() >= self._share:  # noqa: S311 - a sample, no secret
+            return
+        kept = [text for text in texts if len(text.text) + len(text.pair or "") <= _MAX_CHARACTERS][
+            : self._room
+        ]
+        lines = "".join(json.dumps({"inputs": _inputs(text)}) + "\n" for text in kept)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(lines)
+        except OSError as error:
+            _log.warning("no more texts are kept: %s", error.strerror)
+            self._room = 0
+        self._room -= len(kept)
+
+
+def recorded(path: Path) -> list[Text]:
+    """The newest texts in the file, oldest first; none when they are too few to judge by."""
+    try:
+        lines = path.read_bytes().splitlines()[-MAX_SAMPLES:]
+    except OSError:
+        return []
+    found = []
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError):  # a process was killed while it wrote
+            inputs = json.loads(line)["inputs"]
+            pair = isinstance(inputs, dict)
+            text = Text(inputs["text"], "", inputs["text_pair"]) if pair else Text(inputs, "")
+            found.append(replace(text, field=f"traffic[{number}]"))
+    return found if len(found) >= MIN_TEXTS else []
+
+
+def _inputs(text: Text) -> str | dict[str, str]:
+    return text.text if text.pair is None else {"text": text.text, "text_pair": text.pair}
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0

@@ -1,0 +1,122 @@
+"""ONNX Runtime on the CPU: for ready-made ONNX files, and as a second engine. Needs the extra `onnxruntime`.
+
+Made by `origins/opening`. Texts run one by one and unpadded: the scales of dynamically quantised activations span a whole
+tensor, so that in a batch an answer would depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from inlet.core.errors import Refused
+from inlet.runtime.build.encoder import Head
+from inlet.runtime.engines import ports
+from inlet.runtime.engines.alone import each_alone
+from inlet.runtime.engines.base import FloatArray, IntArray, Variant
+
+
+class OnnxModel:
+    """One ONNX file, with its weights inside or beside it. `path` is read when it is compiled."""
+
+    def __init__(self, path: Path, head: Head, kept: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        self._path, self._head = path, head
+        self._kept = kept  # the folder of a file that is ours goes when this does
+
+    def quantised(self, spared: Collection[str] = ()) -> OnnxModel:
+        """The same with int8 weights, one scale per row; activations are quantised on the fly."""
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        kept = tempfile.TemporaryDirectory(prefix="inlet-onnx-")
+        path = Path(kept.name) / "model.onnx"
+        nodes = onnx.load(self._path, load_external_data=False).graph.node
+        quantize_dynamic(
+            self._path,
+            path,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in nodes if _layer(node.name).endswith(tuple(spared))],
+            use_external_data_format=bool(_beside(self._path)),
+        )
+        return OnnxModel(path, self._head, kept)
+
+    def save(self, path: Path) -> None:
+        """Write `path` (`.onnx`); weights that lie beside it keep the names that the file knows them by."""
+        shutil.copyfile(self._path, path)
+        for file in _beside(self._path):
+            shutil.copyfile(file, path.with_name(file.name))
+
+    def compile(self, variant: Variant, *, threads: int, cache: Path | None = None) -> OnnxEngine:  # noqa: ARG002
+        """Make it run; there is nothing to keep in `cache`. `Refused` when the file or its inputs and outputs do not fit."""
+        return OnnxEngine(self._path, self._head, variant, threads=threads)
+
+
+class OnnxEngine:
+    """One session with one lane."""
+
+    def __init__(self, path: Path, head: Head, variant: Variant, *, threads: int) -> None:
+        self.variant = variant
+        self.threads = threads
+        try:
+            session = ort.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+        except Exception as error:  # the bindings have an exception for each of their codes
+            raise Refused(f"{path.name} cannot be read by ONNX Runtime: {error}") from error
+        self._lane = _Lane(session, head)
+
+    def lanes(self) -> Sequence[_Lane]:
+        return (self._lane,)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = False  # it keeps the most that any length ever took
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are shared
+    options.log_severity_level = 3
+    return options
+
+
+class _Lane:
+    def __init__(self, session: ort.InferenceSession, head: Head) -> None:
+        self._session = session
+        inputs = {value.name: value.type for value in session.get_inputs()}
+        ports.check_inputs(inputs)
+        self._types = {
+            name: np.int32 if kind == "tensor(int32)" else np.int64 for name, kind in inputs.items()
+        }
+        self._output = ports.output_for(
+            head, {value.name: len(value.shape) for value in session.get_outputs()}
+        )
+
+    def infer(self, ids: IntArray, token_types: IntArray, mask: IntArray) -> FloatArray:
+        return each_alone(self._run, ids, token_types, mask)
+
+    def _run(self, feed: Mapping[str, IntArray]) -> FloatArray:
+        values = {**feed, ports.POSITIONS: np.arange(feed["input_ids"].shape[1])[None]}
+        try:
+            (output,) = self._session.run(
+                [self._output], {name: values[name].astype(kind) for name, kind in self._types.items()}
+            )
+        except RuntimeError as error:
+            if "allocate memory" in str(error):  # all there is to tell it by
+                raise MemoryError(str(error)) from error
+            raise
+        return np.asarray(output, dtype=np.float32)
+
+
+def _layer(node: str) -> str:
+    """`/encoder/layer.0/output/dense/MatMul` to `encoder.layer.0.output.dense`, as the checkpoint has it."""
+    return node.strip("/").rpartition("/")[0].replace("/", ".")
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files of weights that belong to `path`."""
+    return [file for file in path.parent.glob(f"{path.name}*") if file != path]
