@@ -23,7 +23,7 @@ COUNT := 2>&1 | tee $(PIP_LOG) | awk '\
 	END { print "" }' || { tail -n 20 $(PIP_LOG); exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help up test e2e fuzz soak chaos bars lint format docs clean
+.PHONY: help up test e2e fuzz soak chaos bars bench bench-quick lint format docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ chaos: $(VENV)/.installed-dev  ## Random kills and changes; after each round all
 
 bars: $(VENV)/.installed-dev  ## Measure what callers notice of each change, for the table in README.md
 	$(BIN)/python -m tests.e2e.bars --runs $(RUNS)
+
+bench-quick: $(VENV)/.installed  ## Inlet beside the stock stand-in and its bare engine, in some ten minutes
+	$(BIN)/python -m benchmarks --quick
+
+bench: $(VENV)/.installed  ## Every system in every scenario, six rounds (hours, tens of GB of environments)
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check .

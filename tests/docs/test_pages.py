@@ -20,7 +20,8 @@ from inlet.settings import PREFIX, Settings
 from . import pages
 
 REFERENCE = pages.ROOT / "docs" / "reference"
-OF_THE_COMMAND_LINE = {"INLET_URL", "INLET_API_TOKEN"}
+OF_THE_COMMAND_LINE = {"INLET_URL", "INLET_API_TOKEN", "INLET_PULL_TOKEN"}
+OF_ENDPOINTS = {"INLET_SAMPLE_TRAFFIC"}
 OF_REPLICAS = {"INLET_REPLICA_ID"}  # between our own processes
 
 
@@ -69,10 +70,10 @@ def test_every_page_is_reached_from_the_index() -> None:
 def test_every_setting_is_in_the_reference_and_no_other_is_named() -> None:
     settings = {PREFIX + item.name.upper() for item in fields(Settings)}
     named = set(re.findall(r"`(INLET_[A-Z_]+)`", (REFERENCE / "settings.md").read_text()))
-    assert settings | OF_THE_COMMAND_LINE <= named
+    assert settings | OF_THE_COMMAND_LINE | OF_ENDPOINTS <= named
     for page in pages.PAGES:
         mentioned = set(re.findall(r"\bINLET_[A-Z]+(?:_[A-Z]+)*\b", page.read_text()))
-        assert mentioned <= settings | OF_THE_COMMAND_LINE | OF_REPLICAS, pages.name(page)
+        assert mentioned <= settings | OF_THE_COMMAND_LINE | OF_ENDPOINTS | OF_REPLICAS, pages.name(page)
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from inlet.cli import about, deploy, endpoint, namespace, token
+from inlet.cli import about, artifact, bench, cost, deploy, endpoint, namespace, token
 from inlet.cli.errors import Commands
 
 app = typer.Typer(
@@ -68,9 +68,12 @@ def up(
 
 
 app.command()(deploy.deploy)
+app.command()(bench.bench)
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(artifact.app, name="artifact")
 app.add_typer(token.app, name="token")
 app.add_typer(namespace.app, name="namespace")
+app.add_typer(cost.app, name="cost")
 app.command()(about.hardware)
 app.command()(about.whoami)
 app.command()(about.about)

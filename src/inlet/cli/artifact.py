@@ -148,7 +148,7 @@ def pull(
 
     \b
     Example:
-      INLET_PULL_TOKEN=inl_… inlet artifact pull https://ml.example.com
+      inlet artifact pull https://ml.example.com    (with its token in INLET_PULL_TOKEN)
     """
     from inlet.runtime.artifact import identity
     from inlet.runtime.artifact.manifest import Manifest

@@ -31,6 +31,7 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
         "precision": engine.variant.precision,
         "variant": engine.variant.name,
         "reason": loaded.choice.reason,
+        "settled": loaded.choice.better is None,
         "artifact": None if manifest is None else _checked(manifest),
         "threads": engine.threads,
         "max_input_length": model.texts.max_length,
