@@ -54,7 +54,7 @@ bars: $(VENV)/.installed-dev  ## Measure what callers notice of each change, for
 bench-quick: $(VENV)/.installed  ## Inlet beside the stock stand-in and its bare engine, in some ten minutes
 	$(BIN)/python -m benchmarks --quick
 
-bench: $(VENV)/.installed  ## Every system in every scenario, six rounds (hours, tens of GB of environments)
+bench: $(VENV)/.installed  ## Every system in every scenario, six rounds (hours, some 12 GB of environments)
 	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import contracts

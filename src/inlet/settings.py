@@ -18,6 +18,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from inlet.core.computing import Precision
 from inlet.core.errors import Invalid
 from inlet.core.origin import is_origin
 
@@ -106,7 +107,10 @@ class Settings:
         "auto",
         "What models are computed in: auto (the fastest that was checked against fp32), fp32, bf16 or int8. An "
         "endpoint's own variable of that name wins.",
-        choices=("auto", "fp32", "bf16", "int8"),
+        choices=tuple(Precision),
+    )
+    warm_pool: int = _setting(
+        1, "Processes that wait to become the next replica, each with some 45 MB of memory; 0: none."
     )
     hold_seconds: float = _setting(
         60.0, "How long a request waits for an endpoint that is asleep or starting."

@@ -134,6 +134,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         (model(env={"A=B": "1"}), "model.env.A=B: is not a name for an environment variable"),
         (model(env={"LD_PRELOAD": "/x.so"}), "model.env.LD_PRELOAD: is reserved"),
         (model(env={"INLET_HOME": "/x"}), "model.env.INLET_HOME: is reserved"),
+        (model(env={"INLET_PRECISION": "int4"}), "model.env.INLET_PRECISION: 'int4' is none of auto, fp32, bf16, int8"),
+        (model(env={"INLET_SAMPLE_TRAFFIC": "2"}), "model.env.INLET_SAMPLE_TRAFFIC: '2' is not a share from 0 to 1"),
         (model(secrets={"PYTHONPATH": "/x"}), "model.secrets.PYTHONPATH: is reserved"),
         (model(secrets={"NOTIFY_SOCKET": "/x"}), "model.secrets.NOTIFY_SOCKET: is reserved"),
         (model(image={"huggingface": {"env": {"PATH": "/x"}}}), "model.image.huggingface.env.PATH: is reserved"),

@@ -1,4 +1,4 @@
-"""Makes small BERT models, trains them for seconds, and writes what transformers' pipelines answer with them.
+"""Makes small models, trains some of them for seconds, and writes what transformers answers with them.
 
     python make.py FOLDER MINILM
 
@@ -15,7 +15,10 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoConfig,
     AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
@@ -63,6 +66,38 @@ SENTENCES = [
     "Maria " * 20,
 ]
 
+# Untrained encoders: what they share, and by name what each has of its own. The name is the model type if none is given.
+SMALL = {
+    "vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96,
+    "max_position_embeddings": 72, "initializer_range": 0.1,
+}  # fmt: skip
+DEBERTA = {"model_type": "deberta-v2", "relative_attention": True, "layer_norm_eps": 1e-7}
+KINDS = {
+    "bert": {},
+    "roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
+    "xlm-roberta": {"type_vocab_size": 2},
+    "camembert": {"type_vocab_size": 1, "pad_token_id": 3, "hidden_act": "relu"},
+    "distilbert": {"hidden_dim": 96},
+    "mpnet": {"max_position_embeddings": 302},
+    "electra": {"embedding_size": 16},
+    "electra-even": {"model_type": "electra", "embedding_size": 48},
+    "albert": {"embedding_size": 16, "num_hidden_layers": 5, "num_hidden_groups": 2, "inner_group_num": 2},
+    "albert-even": {"model_type": "albert", "embedding_size": 48},
+    "deberta-v3": {
+        **DEBERTA, "pos_att_type": "p2c|c2p", "position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False, "type_vocab_size": 0,
+    },
+    "deberta-v2": {**DEBERTA, "pos_att_type": ["c2p"], "type_vocab_size": 2, "pooler_hidden_act": "tanh"},
+    "deberta-far": {**DEBERTA, "pos_att_type": ["p2c"], "max_relative_positions": 20, "type_vocab_size": 1},
+}  # fmt: skip
+COUNTED = ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions begin after the padding's id
+HEADS = {
+    "hidden": AutoModel,
+    "sequence": AutoModelForSequenceClassification,
+    "token": AutoModelForTokenClassification,
+}
+STORED = {"xlm-roberta": torch.bfloat16, "mpnet": torch.float16}
+
 
 def tokenizer(folder: Path, texts: list[str], *, cased: bool, max_length: int) -> PreTrainedTokenizerFast:
     made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -96,7 +131,7 @@ def stir(model) -> None:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            if name.endswith("bias") or "LayerNorm" in name:
+            if name.endswith("bias") or "norm" in name.lower():
                 tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.05)
 
 
@@ -197,6 +232,67 @@ def entities(folder: Path) -> None:
     model.save_pretrained(folder / "entities")
 
 
+def subwords(folder: Path) -> None:
+    """Tokenizers of the other kinds, with RoBERTa's special tokens: BPE on bytes, and Unigram."""
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bytewise, pieces = Tokenizer(models.BPE()), Tokenizer(models.Unigram())
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    for name, made, trainer in (
+        ("roberta-sequence", bytewise,
+         trainers.BpeTrainer(vocab_size=300, special_tokens=specials, initial_alphabet=alphabet)),
+        ("xlm-roberta-token", pieces,
+         trainers.UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token="<unk>")),
+    ):  # fmt: skip
+        made.train_from_iterator([*TOPICS.values(), *PATTERNS, *NAMES, *PLACES, *FIRMS], trainer)
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+        PreTrainedTokenizerFast(
+            tokenizer_object=made, bos_token="<s>", cls_token="<s>", pad_token="<pad>", eos_token="</s>", sep_token="</s>",
+            unk_token="<unk>", mask_token="<mask>", model_max_length=70, model_input_names=["input_ids", "attention_mask"],
+        ).save_pretrained(folder / name)  # fmt: skip
+
+
+def batches(longest: int, pad: int):
+    """Ids, token types and mask: padded right, padded left, as long as can be. Texts may contain `pad`, too."""
+    generator = torch.Generator().manual_seed(11)
+    for lengths, side in (((13, 1, 6), "right"), ((9, 17), "left"), ((longest,), "right")):
+        shape = (len(lengths), max(lengths))
+        ids, types = (torch.randint(*ends, shape, generator=generator) for ends in ((5, 300), (0, 2)))
+        places = torch.arange(shape[1]) if side == "right" else torch.arange(shape[1]).flip(0)
+        mask = (places < torch.tensor(lengths)[:, None]).long()
+        ids = torch.where(mask == 1, ids, pad)
+        ids[0, 4] = pad
+        yield ids, types, mask
+
+
+def families(folder: Path) -> list[dict]:
+    """An encoder of each kind: bare, with a head for texts and with one for tokens; and what it answers to ids."""
+    cases = []
+    for name, settings in KINDS.items():
+        made = AutoConfig.for_model(**{"model_type": name, **SMALL, **settings}, num_labels=5)
+        longest = made.max_position_embeddings
+        if made.model_type in COUNTED:
+            longest -= made.pad_token_id + 1
+        for head, kind in HEADS.items():
+            path = folder / f"{name}-{head}"
+            model = kind.from_config(made)
+            stir(model)
+            model.to(STORED.get(name, torch.float32)).save_pretrained(path)
+            model = kind.from_pretrained(path, dtype=torch.float32).eval()
+            for ids, types, mask in batches(longest, made.pad_token_id):
+                more = {"token_type_ids": types} if getattr(made, "type_vocab_size", 0) > 1 else {}
+                with torch.no_grad():
+                    expected = model(input_ids=ids, attention_mask=mask, **more)[0]
+                inputs = {"ids": ids.tolist(), "types": types.tolist(), "mask": mask.tolist()}
+                cases.append({"model": path.name, "task": "ids", "inputs": inputs, "parameters": {"head": head},
+                              "expected": expected.tolist()})  # fmt: skip
+    return cases
+
+
 def plain(value):
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -209,7 +305,8 @@ def main(folder: Path, minilm: Path) -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    # More gain nothing in models this small, and wait for each other on a busy machine.
+    torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     topics(folder)
     entities(folder)
@@ -218,7 +315,8 @@ def main(folder: Path, minilm: Path) -> None:
     bare.save_pretrained(folder / "bare")
     AutoTokenizer.from_pretrained(folder / "topics").save_pretrained(folder / "bare")
 
-    cases = []
+    subwords(folder)
+    cases = families(folder)
 
     def ask(name, task, inputs, asked=None, **parameters):
         pipe = pipes.setdefault(
@@ -268,6 +366,13 @@ def main(folder: Path, minilm: Path) -> None:
     ask("entities", "token-classification", SENTENCES[1], ignore_labels=[], aggregation_strategy="simple")
     ask("entities", "token-classification", " ".join(SENTENCES * 5), aggregation_strategy="first", stride=10)
     ask("entities", "token-classification", " ".join(SENTENCES * 5), aggregation_strategy="simple", stride=0)
+
+    for text in (*TEXTS, {"text": TEXTS[1], "text_pair": TEXTS[2]}):
+        ask("roberta-sequence", "text-classification", text, top_k=None, truncation=True)
+    ask("roberta-sequence", "text-classification", "storm " * 500, top_k=None, truncation=True)
+    for text in SENTENCES[:-1]:
+        ask("xlm-roberta-token", "token-classification", text)
+        ask("xlm-roberta-token", "token-classification", text, aggregation_strategy="simple")
 
     for text in TEXTS:
         ask("bare", "feature-extraction", text, asked={}, truncation=True)

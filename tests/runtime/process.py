@@ -31,12 +31,18 @@ class Replica:
     """`python -m inlet.runtime` below `folder`, which gets its socket, log and termination log."""
 
     def __init__(
-        self, folder: Path, model: str | Path, task: str, *flags: str, env: dict[str, str] | None = None
+        self,
+        folder: Path,
+        model: str | Path,
+        task: str,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         self.socket, self.log = folder / "r.sock", folder / "log"
         self.termination_log, self._notify_path = folder / "reason", folder / "n.sock"
         self._command = [
-            sys.executable, "-m", "inlet.runtime", "--model", str(model), "--task", task,
+            str(python), "-m", "inlet.runtime", "--model", str(model), "--task", task,
             "--socket", str(self.socket), "--termination-log", str(self.termination_log), *flags,
         ]  # fmt: skip
         self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -14,15 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from inlet.core.errors import NotFound, Refused
+from inlet.core.computing import share_of
+from inlet.core.errors import Invalid, NotFound, Refused
 from inlet.runtime.artifact import identity
 from inlet.runtime.artifact.build import choose
-from inlet.runtime.artifact.candidates import BF16, FP32, int8_variants
+from inlet.runtime.artifact.candidates import finer, int8_variants
 from inlet.runtime.artifact.gate import Difference, Verdict
 from inlet.runtime.artifact.manifest import Manifest, Tried
 from inlet.runtime.artifact.store import GRAPH, Store, described
-from inlet.runtime.artifact.traffic import Recorder, recorded, share_of, traffic_file
-from inlet.runtime.engines.base import Variant
+from inlet.runtime.artifact.traffic import Recorder, recorded, traffic_file
+from inlet.runtime.engines.base import BF16, FP32, Variant
 from inlet.runtime.engines.openvino.engine import can_bf16
 from inlet.runtime.texts import Text
 from tests.reference import Reference
@@ -174,10 +175,15 @@ def test_pinned_to_int8_a_refused_one_serves_and_says_so() -> None:
     assert "did not pass" in reason
 
 
-def test_groups_divide_the_rows() -> None:
-    assert [variant.group for variant in int8_variants(768, bf16=False)] == [128, 256]
-    assert [variant.group for variant in int8_variants(384, bf16=True)] == [128, 128]
-    assert all(variant.group == 32 for variant in int8_variants(48, bf16=True))
+def test_groups_divide_the_rows_and_a_step_back_makes_them_finer() -> None:
+    (plain,) = int8_variants(768, bf16=False)
+    assert (plain.compute, plain.group) == ("f32", 128)
+    assert [variant.compute for variant in int8_variants(384, bf16=True)] == ["f32", "bf16"]
+    assert {variant.group for variant in int8_variants(320, bf16=True)} == {64}
+    back = finer(plain)
+    assert back == replace(plain, group=64)
+    (small,) = int8_variants(48, bf16=False)
+    assert finer(small) is None
 
 
 @pytest.fixture
@@ -212,7 +218,7 @@ def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference,
     first = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
     before = info(first)
     if before["artifact"] is None:
-        assert "until the other variants are checked" in str(before["reason"])
+        assert "until the others are checked" in str(before["reason"])
         assert ask(first) == before["precision"]
     eventually(lambda: info(first)["artifact"])
     after = info(first)
@@ -333,5 +339,21 @@ def test_a_file_of_traffic_that_a_killed_process_left_is_read_as_far_as_it_goes(
 
 @pytest.mark.parametrize("share", ["2", "-1", "much", "nan"])
 def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
-    with pytest.raises(Refused, match="INLET_SAMPLE_TRAFFIC"):
+    with pytest.raises(Invalid, match="INLET_SAMPLE_TRAFFIC"):
         share_of(share)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("only one\n", "has 1 texts; a check needs 50"), (b"\xff\n" * 60, "line 1: not UTF-8")],
+)
+def test_samples_that_cannot_be_used_leave_fp32_and_say_why(
+    made: Reference, started: object, tmp_path: Path, content: str | bytes, reason: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(made.model("topics"), folder)
+    (folder / "inlet-samples.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+    replica = started(folder, "text-classification").ready()  # type: ignore[operator]
+    eventually(lambda: info(replica)["settled"])
+    assert info(replica)["precision"] == "fp32"
+    assert reason in str(info(replica)["reason"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from inlet.core.errors import TooMany
 from inlet.runtime.batcher import Batcher
-from inlet.runtime.buckets import batch_size, bucket, buckets, worth_warming
+from inlet.runtime.buckets import batch_sizes, batches, bucket, buckets, worth_warming
 from inlet.runtime.build.encoder import Head
-from inlet.runtime.artifact.candidates import FP32
-from inlet.runtime.engines.base import FloatArray, IntArray
+from inlet.runtime.costs import Costs
+from inlet.runtime.engines.base import BF16, FP32, FloatArray, IntArray, Variant
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.texts import Encoded, Limit, Text
@@ -27,19 +27,45 @@ from tests.runtime.process import eventually
 
 
 class GatedLane:
-    """A lane whose inferences wait for the test's permission; a row's result is the sum of its ids."""
+    """A lane whose inferences wait for the test's permission; a row's results are copies of the sum of its ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, results: int = 100) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.permits = threading.Semaphore(0)
         self.failure: Exception | None = None
+        self.results = results
 
     def infer(self, ids: IntArray, token_types: IntArray, mask: IntArray) -> FloatArray:
         self.shapes.append(ids.shape)
-        assert self.permits.acquire(timeout=30)
+        assert self.permits.acquire(timeout=60)
         if self.failure is not None:
             raise self.failure
-        return (ids * mask).sum(axis=1, keepdims=True).astype(np.float32)
+        return np.repeat((ids * mask).sum(axis=1, keepdims=True), self.results, axis=1).astype(np.float32)
+
+
+class InexactLane(GatedLane):
+    """Rounds differently when it computes eight texts at once, and if told so a single one."""
+
+    def __init__(self, alone: float = 0.0) -> None:
+        super().__init__()
+        self.off = {1: alone, 8: 0.5}
+
+    def infer(self, ids: IntArray, token_types: IntArray, mask: IntArray) -> FloatArray:
+        return super().infer(ids, token_types, mask) + np.float32(self.off.get(len(ids), 0))
+
+
+class GatedEngine:
+    """An engine of gated lanes."""
+
+    def __init__(self, wide: Any, *narrow: Any) -> None:
+        self.variant, self.threads = FP32, max(1, len(narrow))
+        self._wide, self._narrow = wide, narrow
+
+    def lanes(self) -> Sequence[Any]:
+        return (self._wide,)
+
+    def narrow(self) -> Sequence[Any]:
+        return self._narrow
 
 
 def text(length: int, value: int = 1) -> Encoded:
@@ -51,9 +77,15 @@ def first(row: FloatArray, _: Encoded) -> float:
     return float(row[0])
 
 
+def compared(texts: int, size: int) -> list[tuple[int, int]]:
+    """What a lane sees when it is given such a batch for the first time."""
+    return [(texts, size), *[(1, size)] * texts]
+
+
 @contextmanager
-def batching(lane: Any, *, max_wait: float = 60.0, positions: int = 512) -> Iterator[Batcher]:
-    batcher = Batcher([lane], positions=positions, pad_id=0, max_wait=max_wait, metrics=Metrics())
+def batching(wide: Any, *narrow: Any, max_wait: float = 60.0, positions: int = 512) -> Iterator[Batcher]:
+    engine = wide if hasattr(wide, "lanes") else GatedEngine(wide, *narrow)
+    batcher = Batcher(engine, positions=positions, pad_id=0, max_wait=max_wait, metrics=Metrics())
     try:
         yield batcher
     finally:
@@ -75,18 +107,40 @@ async def test_a_batch_forms_while_the_engine_is_busy_and_only_within_a_bucket()
         lane.permits.release(100)
         assert await asyncio.gather(*one, *more) == [[5], [3], [30], [8], [7], [26], [2]]
     # alone at once; then what waited: four of the first bucket, two of the other
-    assert lane.shapes == [(1, 8), (4, 8), (2, 32)]
+    assert lane.shapes == [(1, 8), *compared(4, 8), *compared(2, 32)]
 
 
-async def test_batches_have_few_sizes() -> None:
+async def test_batches_have_few_sizes_and_few_tokens() -> None:
     lane = GatedLane()
     with batching(lane) as batcher:
         one = await started(batcher.run([text(5)], first))
         more = await started(batcher.run([text(6, value) for value in range(15)], first))
-        lane.permits.release(100)
+        lane.permits.release(1000)
         await asyncio.gather(*one)
         assert await more[0] == [6 * value for value in range(15)]
-    assert lane.shapes == [(1, 8), (8, 8), (4, 8), (2, 8), (1, 8)]
+        assert lane.shapes == [(1, 8), *compared(8, 8), *compared(4, 8), *compared(2, 8), (1, 8)]
+        assert await batcher.run([text(100)] * 4 + [text(300)] * 2, first) == [100] * 4 + [300] * 2
+    assert lane.shapes[-6:] == [*compared(2, 104), (2, 104), (1, 320), (1, 320)]
+
+
+async def test_a_batch_is_used_alone_once_it_gave_the_same_as_one_by_one() -> None:
+    lane = GatedLane(results=2)
+    lane.permits.release(1000)
+    with batching(lane) as batcher:
+        for _ in range(6):
+            assert await batcher.run([text(6, value) for value in range(8)], first) == list(range(0, 48, 6))
+    # sixteen numbers each time: enough after four times
+    assert lane.shapes == [*compared(8, 8) * 4, (8, 8), (8, 8)]
+
+
+async def test_a_batch_size_that_changes_answers_is_never_used_again() -> None:
+    lane = InexactLane()
+    lane.permits.release(1000)
+    with batching(lane) as batcher:
+        for _ in range(2):
+            assert await batcher.run([text(6, value) for value in range(8)], first) == list(range(0, 48, 6))
+        assert await batcher.run([text(9)] * 8, first) == [9] * 8  # in no bucket
+    assert lane.shapes == [*compared(8, 8), *compared(4, 8), (4, 8), *compared(4, 16), (4, 16)]
 
 
 async def test_a_long_list_takes_turns_with_a_single_text() -> None:
@@ -115,6 +169,69 @@ async def test_what_nobody_waits_for_is_not_computed() -> None:
     assert lane.shapes == [(1, 8), (1, 8)]
 
 
+async def test_narrow_lanes_are_made_when_more_waits_and_never_run_with_the_wide_one() -> None:
+    wide, narrow = GatedLane(), [GatedLane(), GatedLane()]
+    wide.permits.release(1000)
+    with batching(wide, *narrow) as batcher:
+        assert await batcher.run([text(5)], first) == [5]
+        assert not batcher._lanes.narrow  # nobody else waited
+        texts = [text(6, 1), text(20, 2), text(40, 3), text(60, 4)]
+        for lane in narrow:
+            lane.permits.release(1000)
+        await batcher.run(texts, first)
+        await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 2)
+        assert await batcher.run(texts, first) == [6, 40, 120, 240]
+        assert {(1, 8), (1, 24), (1, 40)} <= {*narrow[0].shapes}  # compared with the wide lane's
+
+        for lane in narrow:
+            lane.permits = threading.Semaphore(0)
+        before, seen = len(wide.shapes), len(narrow[1].shapes)
+        (two,) = await started(batcher.run(texts[:2], first))
+        await asyncio.to_thread(eventually, lambda: len(narrow[1].shapes) > seen)
+        third, new = await started(batcher.run(texts[2:3], first), batcher.run([text(90)], first))
+        narrow[1].permits.release(2)
+        assert await third == [120]
+        # one lane is free again, but what is next must be compared on the wide one first
+        assert batcher._lanes.on_wide is None
+        assert len(wide.shapes) == before
+        narrow[0].permits.release(1000)
+        assert await asyncio.gather(two, new) == [[6, 40], [90]]
+        assert len(wide.shapes) == before + 1
+
+
+async def test_a_narrow_lane_with_other_answers_is_never_used() -> None:
+    wide, narrow = GatedLane(), [InexactLane(alone=0.25), InexactLane(alone=0.25)]
+    for lane in (wide, *narrow):
+        lane.permits.release(1000)
+    with batching(wide, *narrow) as batcher:
+        for _ in range(5):
+            assert await batcher.run([text(6), text(20), text(40)], first) == [6, 20, 40]
+            await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 2)
+    assert len(narrow[0].shapes) == 1
+    assert not narrow[1].shapes
+
+
+async def test_what_has_not_begun_in_time_is_dropped() -> None:
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        running, kept = await started(batcher.run([text(5)], first), batcher.run([text(7)], first))
+        with pytest.raises(TooMany, match="not begun within the time"):
+            await batcher.run([text(100)] * 9, first, patience=0.01)
+        lane.permits.release(100)
+        assert await asyncio.gather(running, kept) == [[5], [7]]
+    assert lane.shapes == [(1, 8), (1, 8)]
+
+
+async def test_what_has_begun_in_time_is_finished() -> None:
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        (begun,) = await started(batcher.run([text(5)] * 2, first, patience=0))
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop finds that its time is over
+        lane.permits.release(100)
+        assert await begun == [5, 5]
+
+
 async def test_too_much_work_in_front_is_refused_at_once() -> None:
     lane = GatedLane()
     with batching(lane, max_wait=0.0) as batcher:
@@ -122,8 +239,10 @@ async def test_too_much_work_in_front_is_refused_at_once() -> None:
         await batcher.run([text(8)], first)
         await batcher.run([text(8)], first)  # the first use of a shape does not count, the second does
         running, waiting = await started(batcher.run([text(8)], first), batcher.run([text(8)], first))
-        with pytest.raises(TooMany, match="overloaded: 1 requests wait already") as refused:
-            await batcher.run([text(8)], first)
+        with pytest.raises(TooMany, match="overloaded: 1 texts wait already") as refused:
+            batcher.admit()
+        with pytest.raises(TooMany, match="more than 0 s"):
+            await batcher.run([text(8)], first, patience=10)
         assert refused.value.retry_after >= 1
         lane.permits.release(100)
         assert await asyncio.gather(running, waiting) == [[8], [8]]
@@ -149,7 +268,7 @@ async def test_shapes_are_shown_in_quiet_moments_and_give_way(monkeypatch: pytes
     monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 60.0)
     lane = GatedLane()
     with batching(lane) as batcher:
-        batcher.warm_up([8, 16, 24])
+        batcher.warm_up([(1, 8), (1, 16), (2, 24)])
         (busy,) = await started(batcher.run([text(100)], first))
         lane.permits.release(1)
         assert await busy == [100]
@@ -157,7 +276,21 @@ async def test_shapes_are_shown_in_quiet_moments_and_give_way(monkeypatch: pytes
         monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 0.01)
         batcher.warm_up([])  # begins the quiet moment anew
         lane.permits.release(100)
-        await asyncio.to_thread(eventually, lambda: lane.shapes[1:] == [(1, 8), (1, 16), (1, 24)])
+        await asyncio.to_thread(eventually, lambda: lane.shapes[1:] == [(1, 8), (1, 16), *compared(2, 24)])
+
+
+async def test_a_comparison_that_nobody_waits_for_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 0.01)
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        batcher.warm_up([(8, 8)])
+        await asyncio.to_thread(eventually, lambda: lane.shapes)
+        (urgent,) = await started(batcher.run([text(5)], first))
+        lane.permits.release(2)
+        assert await urgent == [5]
+        assert lane.shapes[:2] == [(8, 8), (1, 8)]
+        lane.permits.release(100)
+        await asyncio.to_thread(eventually, lambda: lane.shapes[2:] == compared(8, 8))
 
 
 async def test_nothing_to_do_is_done_at_once() -> None:
@@ -178,8 +311,40 @@ def test_a_bucket_holds_its_text_and_wastes_little(length: int, maximum: int) ->
 def test_the_sizes_are_few() -> None:
     assert buckets(20) == (8, 16, 20)
     assert len(buckets(512)) == 16 + 12
-    assert worth_warming(512) == tuple(range(8, 129, 8))
-    assert [batch_size(waiting) for waiting in (1, 2, 3, 4, 7, 8, 100)] == [1, 2, 2, 4, 4, 8, 8]
+    assert [batch_sizes(size) for size in (8, 32, 40, 128, 160)] == [
+        (8, 4, 2, 1),
+        (8, 4, 2, 1),
+        (4, 2, 1),
+        (2, 1),
+        (1,),
+    ]
+    assert len(worth_warming(512)) == 16 + 8 + 4 + 2
+    assert batches({8: 11, 64: 5, 512: 2}) == {
+        (8, 8): 1,
+        (2, 8): 1,
+        (1, 8): 1,
+        (4, 64): 1,
+        (1, 64): 1,
+        (1, 512): 2,
+    }
+
+
+def test_one_measurement_is_not_believed() -> None:
+    costs = Costs()
+    assert costs.of((1, 8)) == 0
+    for seconds in (9.0, 0.01, 0.01, 7.0):  # the first use, and a process that stood still
+        costs.add((1, 8), seconds)
+    assert costs.of((1, 8)) == 0.01
+    costs.add((4, 16), 9.0)
+    assert costs.of((4, 16)) == pytest.approx(0.08)  # by its tokens
+    assert costs.total({(1, 8): 2, (4, 16): 1}) == pytest.approx(0.1)
+
+
+def test_a_cost_that_changed_is_learned() -> None:
+    costs = Costs()
+    for seconds in [0.01] * 8 + [0.03] * 5:
+        costs.add((1, 8), seconds)
+    assert costs.of((1, 8)) == 0.03
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +352,26 @@ def encoder(made: Reference) -> Model:
     return open_model(made.minilm, task="feature-extraction", head=Head.HIDDEN)
 
 
-async def test_an_answer_does_not_depend_on_what_else_is_in_flight(encoder: Model) -> None:
-    """The same bytes alone, and among texts of every length and order, on the real engine and model."""
+@pytest.mark.parametrize(
+    "variant",
+    [FP32, BF16, Variant("openvino", "int8", "f32", 128), Variant("openvino", "int8", "bf16", 128)],
+    ids=lambda variant: variant.name,
+)
+async def test_an_answer_does_not_depend_on_what_else_is_in_flight(encoder: Model, variant: Variant) -> None:
+    """The same bytes alone, and among texts of every length and order, on the real engine and its narrow lanes."""
     words = ["the", "small", "red", "house", "on", "an", "old", "hill", "near", "a", "wide", "slow", "river"]
-    texts = [" ".join(words[i % 13 :: 1 + i % 3] * (1 + i % 5)) for i in range(40)]
+    texts = [" ".join(words[i % 13 :: 1 + i % 3] * (1 + i % 5)) for i in range(24)]
     encoded = encoder.texts.encode([Text(item, "inputs") for item in texts], Limit(512, clip=True))
+    graph = encoder.graph() if variant.precision != "int8" else encoder.graph().quantised()
 
     def copy(row: FloatArray, _: Encoded) -> bytes:
         return row.tobytes()
 
-    with batching(encoder.graph().compile(FP32, threads=2).lanes()[0]) as batcher:
+    with batching(graph.compile(variant, threads=4)) as batcher:
         alone = [(await batcher.run([item], copy))[0] for item in encoded]
-        assert await batcher.run(encoded, copy) == alone
-        together = await asyncio.gather(*(batcher.run([item], copy) for item in reversed(encoded)))
-        assert [row for (row,) in reversed(together)] == alone
+        await batcher.run(encoded, copy)
+        await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow)
+        for _ in range(2):
+            assert await batcher.run(encoded, copy) == alone
+            together = await asyncio.gather(*(batcher.run([item], copy) for item in reversed(encoded)))
+            assert [row for (row,) in reversed(together)] == alone

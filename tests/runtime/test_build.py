@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from inlet.core.errors import Invalid, Refused
-from inlet.runtime.artifact.candidates import FP32
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.build.safetensors import Weights
 from inlet.runtime.dialect import Dialect, Request, default_dialect, dialect_of
+from inlet.runtime.engines.base import FP32
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.pooling import Pooling, normalised, read_pooling
 from inlet.runtime.tasks import task_kind

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +58,49 @@ def test_the_commit_is_fetched_and_code_is_not(hub: StandinHub, made: Reference,
     fetched = {asked.path.rsplit("/", 1)[-1] for asked in hub.requests if "/resolve/" in asked.path}
     assert fetched == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     assert all(f"/resolve/{commit}/" in asked.path for asked in hub.requests if "/resolve/" in asked.path)
+
+
+def fetched(hub: StandinHub, repository: str) -> set[str]:
+    begin = f"/{repository}/resolve/{hub.commit(repository)}/"
+    return {asked.path.removeprefix(begin) for asked in hub.requests if asked.path.startswith(begin)}
+
+
+def test_weights_that_nothing_can_use_are_not_fetched(hub: StandinHub, tmp_path: Path) -> None:
+    (hub.folder / NAME / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+    with start(hub, tmp_path / "a") as replica:
+        assert replica.ended() == 78
+        reason = replica.termination_log.read_text()
+    assert reason.startswith("models of type 'unheard-of' are not supported yet")
+    assert "inlet-endpoints[torch]" in reason
+    assert fetched(hub, NAME) == {"config.json"}
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        (("openvino/openvino_model.xml", "openvino/openvino_model.bin", "onnx/model.onnx"),
+         {"openvino/openvino_model.xml", "openvino/openvino_model.bin"}),
+        (("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_fp16.onnx"), {"onnx/model.onnx", "onnx/model.onnx_data"}),
+    ],
+)  # fmt: skip
+def test_ready_made_files_are_fetched_instead_of_weights_that_cannot_be_used(
+    hub: StandinHub, tmp_path: Path, files: tuple[str, ...], wanted: set[str]
+) -> None:
+    folder = hub.folder / NAME
+    (folder / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+    for file in files:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(file)
+    ask = (
+        "import sys; from pathlib import Path; from inlet.runtime.sources import fetch; "
+        "print(fetch(sys.argv[1], commit=sys.argv[2], cache=Path(sys.argv[3]), token=None, progress=print))"
+    )
+    command = [sys.executable, "-c", ask, NAME, hub.commit(NAME), str(tmp_path / "cache")]
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+    told = subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout.splitlines()
+    assert told[:-1] == sorted(told[:-1], key=lambda line: int(line.split()[1]))
+    assert all((Path(told[-1]) / file).read_text() == file for file in wanted)
+    assert fetched(hub, NAME) == {"config.json", "tokenizer.json", "tokenizer_config.json", *wanted}
 
 
 def test_a_complete_download_needs_no_hub(hub: StandinHub, tmp_path: Path) -> None:

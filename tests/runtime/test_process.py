@@ -102,7 +102,7 @@ CLASSIFY, TAG, FEATURES = "text-classification", "token-classification", "featur
         ("topics", CLASSIFY, without("model.safetensors"), "the model has no safetensors weights"),
         ("topics", CLASSIFY, without("tokenizer.json"), "the model has no tokenizer.json"),
         ("topics", CLASSIFY, edit("config.json", model_type="deberta"),
-         "models of type 'deberta' are not supported yet; supported: bert"),
+         "models of type 'deberta' are not supported yet; supported: albert, bert"),
         ("topics", CLASSIFY, edit("config.json", position_embedding_type="relative_key"),
          "config.json has position_embedding_type='relative_key', which is not supported yet"),
         ("topics", CLASSIFY, edit("config.json", hidden_act="mish"), "config.json has hidden_act='mish'; supported:"),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from inlet.core.errors import InletError, NotFound
+from inlet.core.errors import InletError, Invalid, NotFound
 from inlet.runtime import answers, body
 from inlet.runtime.answers import Answer
 from inlet.runtime.body import Receive
@@ -111,6 +112,8 @@ class App:
         served = self._replica.served
         if served is None:
             return self._not_ready()
+        patience = _patience(headers.get("x-inlet-timeout"))
+        served.batcher.admit(patience)  # before anything is spent on a request that will be refused
         task = served.loaded.task
         _check_route(scope["path"], served)
         request = normalise(
@@ -124,7 +127,7 @@ class App:
         if served.loaded.recorder is not None:
             served.loaded.recorder.see(work.texts)
         with served.used():
-            payload = await _unless_gone(self._compute(work, served), receive)
+            payload = await _unless_gone(self._compute(work, served, patience), receive)
         return Answer(
             200,
             payload,
@@ -136,9 +139,9 @@ class App:
             },
         )
 
-    async def _compute(self, work: Work, served: Served) -> bytes:
+    async def _compute(self, work: Work, served: Served, patience: float | None) -> bytes:
         encoded = await _maybe_threaded(work.encode, inline=encodes_inline(work))
-        rows = await served.batcher.run(encoded, work.reduce)
+        rows = await served.batcher.run(encoded, work.reduce, patience=patience)
 
         def finish() -> bytes:
             return answers.dump(work.answer(rows))
@@ -156,6 +159,19 @@ class App:
             headers += [(b"connection", b"close"), (b"x-inlet-draining", b"1")]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _patience(header: str | None) -> float | None:
+    """Seconds within which the caller wants the work to begin; None for as long as the replica allows."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise Invalid("send a number of seconds, 0 or more", field="X-Inlet-Timeout")
+    return seconds
 
 
 def _check_route(path: str, served: Served) -> None:

@@ -2,7 +2,8 @@
 
 Pinned to fp32 or bf16, that is it. Otherwise an artifact decides, and its choice stays as it is. Without one yet a classifier
 answers from what needs no check and an artifact is made beside it, while everything whose answers are kept (vectors) waits for
-the artifact: what is stored must not mix. If none can be made, fp32 computes: fails closed.
+the artifact: what is stored must not mix. If none can be made, fp32 computes: fails closed. What cannot be computed in any other
+way than it came (by torch, or quantised by somebody else) is served as it came.
 """
 
 from __future__ import annotations
@@ -10,36 +11,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from pathlib import Path
 
 import psutil
 
+from inlet.core.computing import PRECISION, Precision, precision_of
 from inlet.core.errors import InletError, Refused, Unavailable
 from inlet.runtime.artifact import identity, worker
-from inlet.runtime.artifact.candidates import BF16, FP32, first
+from inlet.runtime.artifact.candidates import first
 from inlet.runtime.artifact.manifest import Manifest
 from inlet.runtime.artifact.store import Artifact, Store
 from inlet.runtime.artifact.worker import Job
 from inlet.runtime.build.encoder import Head
-from inlet.runtime.engines.base import Engine, Variant
+from inlet.runtime.engines.base import BF16, FP32, Engine
 from inlet.runtime.engines.openvino.engine import can_bf16
 from inlet.runtime.engines.openvino.model import OpenVinoModel
 from inlet.runtime.model import Model
 from inlet.runtime.options import Options
+from inlet.runtime.origins.choose import Kind
+from inlet.runtime.origins.opening import Opened
 
 Report = Callable[[str], None]
-_MEMORY_PER_BYTE = 1.5  # of the weights' files: the reference's engine, and int8 copies
+_MEMORY_PER_BYTE = 2.2  # of the weights' files: the engines of all variants at once, and int8 copies
 _MEMORY_BESIDE = 300_000_000  # interpreter, libraries, answers
 _log = logging.getLogger(__name__)
-
-
-class Precision(StrEnum):
-    """What a person may ask for (`INLET_PRECISION`)."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +47,11 @@ class Choice:
     better: Callable[[Report], Choice] | None = None
 
 
-def precision_of(text: str) -> Precision:
-    """`Refused` names the ones that there are."""
-    try:
-        return Precision(text.strip().lower())
-    except ValueError:
-        raise Refused(f"{text!r} is none of {', '.join(Precision)}", field="INLET_PRECISION") from None
-
-
 def choose(model: Model, options: Options, report: Report) -> Choice:
-    """What computes from now on."""
+    """What computes from now on; `report` hears of what takes long."""
     precision = precision_of(options.precision)
-    if precision is Precision.FP32:
-        return _plain(model, options, FP32, "pinned by INLET_PRECISION")
-    if precision is Precision.BF16:
-        if not can_bf16():
-            raise Refused("this CPU does not compute in bf16; use auto or fp32", field="INLET_PRECISION")
-        return _plain(model, options, BF16, "pinned by INLET_PRECISION")
     if options.artifacts is None:
-        if precision is Precision.INT8:
-            raise Refused("int8 needs a folder for artifacts (--artifacts)", field="INLET_PRECISION")
-        return _plain(model, options, FP32, "nothing else can be checked without a folder for artifacts")
+        return _without_artifacts(model, options, precision)
     waits = precision is Precision.INT8 or model.head is Head.HIDDEN
     job = Job(
         folder=model.folder,
@@ -84,25 +63,57 @@ def choose(model: Model, options: Options, report: Report) -> Choice:
         store=options.artifacts,
         background=not waits,
     )
-    maker = _Maker(model, options, job, Store(options.artifacts))
-    found = maker.found()
-    if found is not None:
-        return maker.opened(found)
+    chooser = _Chooser(model, options, job, Store(options.artifacts))
+    pinned = precision in (Precision.FP32, Precision.BF16)
+    found = None if pinned else chooser.found()
+    if found is not None:  # the common case, and the one that must be quick
+        return chooser.taken(found)
+    opened = model.open(job.exports(model.head), report)
+    if pinned or not opened.improvable:
+        return _as_it_came(model, opened, options, precision)
     if waits:
-        return maker.made(report)
+        return chooser.made(report)
     variant = first(bf16=can_bf16())
-    reason = f"{variant.precision} until the other variants are checked against fp32"
-    return replace(_plain(model, options, variant, reason), better=maker.made)
+    engine = opened.graph.compile(variant, threads=options.threads)
+    return Choice(
+        engine, f"{variant.precision} until the others are checked against fp32", better=chooser.made
+    )
 
 
-def _plain(model: Model, options: Options, variant: Variant, reason: str) -> Choice:
-    """Straight from the model's own files."""
-    return Choice(model.graph().compile(variant, threads=options.threads), reason)
+def _without_artifacts(model: Model, options: Options, precision: Precision) -> Choice:
+    if precision is Precision.INT8 or model.origin.kind is Kind.EXPORT:
+        raise Refused("the model needs a folder for artifacts (--artifacts): int8 and exports are kept there")
+    opened = model.open(Path(), lambda _: None)
+    choice = _as_it_came(model, opened, options, precision)
+    unchecked = precision is Precision.AUTO and opened.improvable
+    return (
+        replace(choice, reason="nothing else is checked without a folder for artifacts")
+        if unchecked
+        else choice
+    )
+
+
+def _as_it_came(model: Model, opened: Opened, options: Options, precision: Precision) -> Choice:
+    """Without a check: in fp32 or bf16 as pinned, or in the only way that there is."""
+    variant = opened.variant
+    reason = f"pinned by {PRECISION}"
+    if precision is Precision.BF16 and opened.improvable:
+        if not can_bf16():
+            raise Refused("this CPU does not compute in bf16; use auto or fp32", field=PRECISION)
+        variant = BF16
+    elif precision not in (Precision.AUTO, variant.precision):
+        raise Refused(
+            f"{model.origin.reason}, computed by {variant.engine} in {variant.precision} and in no other way; use auto",
+            field=PRECISION,
+        )
+    elif precision is Precision.AUTO:
+        reason = f"{model.origin.reason}, and there is no other way to compute it"
+    return Choice(opened.graph.compile(variant, threads=options.threads), reason)
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
-    """Finds, makes and opens the artifact of one model."""
+class _Chooser:
+    """Finds, makes and takes the artifact of one model."""
 
     model: Model
     options: Options
@@ -122,25 +133,34 @@ class _Maker:
         """Make it in a process of its own and take its choice; fp32 if that fails."""
         try:
             self._check_memory()
-            digest = worker.run(self.job, report)
-            return self.opened(self.store.get(digest))
+            return self.taken(self.store.get(worker.run(self.job, report)))
         except InletError as error:
             if self.job.precision == Precision.INT8:
                 raise
             _log.warning("no variant was checked, so fp32 it is: %s", error)
-            return _plain(self.model, self.options, FP32, f"no variant was checked: {error}")
+            return Choice(self._compiled_fp32(report), f"no variant was checked: {error}")
 
-    def opened(self, artifact: Artifact) -> Choice:
+    def taken(self, artifact: Artifact) -> Choice:
+        """The artifact's choice, ready to compute."""
         manifest = artifact.manifest
         _log.info("artifact %s: %s, %s", manifest.digest[:12], manifest.chosen.name, manifest.reason)
-        graph = self.model.graph() if artifact.graph is None else OpenVinoModel.read(artifact.graph)
-        cache = None if artifact.graph is None else self.store.engine_cache
-        engine = graph.compile(manifest.chosen, threads=self.options.threads, cache=cache)
+        if artifact.graph is not None:
+            # The engine's cache refers to the weights in the graph's own file, so it is of use for such files only.
+            engine: Engine = OpenVinoModel.read(artifact.graph).compile(
+                manifest.chosen, threads=self.options.threads, cache=self.store.engine_cache
+            )
+        else:
+            opened = self.model.open(self.job.exports(self.model.head), _log.info)
+            engine = opened.graph.compile(manifest.chosen, threads=self.options.threads)
         return Choice(engine, manifest.reason, manifest)
+
+    def _compiled_fp32(self, report: Report) -> Engine:
+        opened = self.model.open(self.job.exports(self.model.head), report)
+        return opened.graph.compile(FP32, threads=self.options.threads)
 
     def _check_memory(self) -> None:
         """A build that does not fit would take this replica with it."""
-        size = sum(file.stat().st_size for file in self.model.folder.glob("*.safetensors"))
+        size = sum((self.model.folder / name).stat().st_size for name in self.model.origin.files)
         needed = int(_MEMORY_PER_BYTE * size) + _MEMORY_BESIDE
         free = psutil.virtual_memory().available
         if self.options.memory is not None:

@@ -23,7 +23,7 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
     return {
         "model_id": options.location,
         "model_sha": options.commit,
-        "model_type": model.shape.family.prefix.rstrip("."),
+        "model_type": model.shape.model_type,
         "model_dtype": "float32",
         "task": loaded.task.name,
         "dialect": options.dialect,

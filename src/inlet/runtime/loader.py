@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from inlet.runtime.artifact.traffic import Recorder, share_of, traffic_file
+from inlet.core.computing import share_of
+from inlet.runtime.artifact.traffic import Recorder, traffic_file
 from inlet.runtime.choice import Choice, choose
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.options import Options
@@ -54,8 +55,8 @@ def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
     recorder = _recorder(options, task)
     choice = choose(model, options, lambda text: report(Phase.INITIALIZING, text))
     _log.info(
-        "loaded a %s of %d layers for %s in %.2f s, in %s: %s",
-        model.shape.family.prefix.rstrip("."), model.shape.layers, task, perf_counter() - begin,
+        "loaded a %s for %s in %.2f s (%s), in %s: %s",
+        model.shape.model_type, task, perf_counter() - begin, model.origin.reason,
         choice.engine.variant.precision, choice.reason,
     )  # fmt: skip
     return Loaded(model, choice, recorder, kind.make(model), kind)
@@ -65,4 +66,5 @@ def _recorder(options: Options, task: str) -> Recorder | None:
     share = share_of(options.sample_traffic)
     if not share or options.artifacts is None:
         return None
-    return Recorder(traffic_file(options.artifacts, options.location.removeprefix("file://"), task), share)
+    path = traffic_file(options.artifacts, options.location.removeprefix("file://"), task)
+    return Recorder(path, share)

@@ -37,6 +37,20 @@ class Metrics:
             "Texts not computed because their caller had gone.",
             registry=self._registry,
         )
+        self._expired = Counter(
+            "inlet_replica_expired_requests",
+            "Requests not begun within the time that they allowed.",
+            registry=self._registry,
+        )
+        self._compared = Counter(
+            "inlet_replica_compared_batches",
+            "Batches computed one by one as well: first uses of a shape.",
+            ["same"],
+            registry=self._registry,
+        )
+        self._lanes = Counter(
+            "inlet_replica_batches", "Batches by the kind of lane.", ["lane"], registry=self._registry
+        )
         self.waiting = Gauge("inlet_replica_waiting_texts", "Texts that wait.", registry=self._registry)
         self.in_flight = Gauge(
             "inlet_replica_in_flight", "Requests being worked on.", registry=self._registry
@@ -46,10 +60,17 @@ class Metrics:
         self._requests.labels(str(status)).inc()
         self._seconds.observe(seconds)
 
-    def computed(self, *, texts: int, tokens: int, padding: int) -> None:
+    def computed(self, *, lane: str, texts: int, tokens: int, padding: int) -> None:
+        self._lanes.labels(lane).inc()
         self._batches.observe(texts)
         self._tokens.inc(tokens)
         self._padding.inc(padding)
+
+    def expired(self) -> None:
+        self._expired.inc()
+
+    def compared(self, *, same: bool) -> None:
+        self._compared.labels("yes" if same else "no").inc()
 
     def dropped(self, texts: int) -> None:
         self._dropped.inc(texts)

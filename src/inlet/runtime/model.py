@@ -6,6 +6,7 @@ nothing of variants and artifacts: what computes the graph is `loader`'s busines
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +16,22 @@ from inlet.runtime.build import config as configs
 from inlet.runtime.build.config import EncoderShape, Labels
 from inlet.runtime.build.encoder import Head, build, label_count
 from inlet.runtime.build.safetensors import Weights
+from inlet.runtime.engines.base import FP32
+from inlet.runtime.origins.choose import Kind, Origin, origin_of
+from inlet.runtime.origins.shape import ModelShape, model_shape
 from inlet.runtime.pooling import Pooling, read_pooling
 from inlet.runtime.texts import Texts
 
 if TYPE_CHECKING:
     from inlet.runtime.engines.openvino.model import OpenVinoModel
+    from inlet.runtime.origins.opening import Opened
 
 # Architectures that were trained with a head of that kind, by the end of their name.
 _TRAINED_FOR = {
     "ForSequenceClassification": Head.SEQUENCE,
     "ForTokenClassification": Head.TOKEN,
 }
+_DEFAULT_LABELS = 2  # what transformers takes where a configuration names none
 _TASK_OF = {Head.SEQUENCE: "text-classification", Head.TOKEN: "token-classification"}
 
 
@@ -34,8 +40,9 @@ class Model:
     """`texts` clips at the tokenizer's length, `sentences` at the pooling's; `positions` is what the weights allow."""
 
     folder: Path
+    origin: Origin
     head: Head
-    shape: EncoderShape
+    shape: EncoderShape | ModelShape
     labels: Labels
     label_names: tuple[str, ...]
     texts: Texts
@@ -47,25 +54,42 @@ class Model:
         return self.shape.positions
 
     def graph(self) -> OpenVinoModel:
-        """The graph in fp32, made anew: its weights are views of the files, which stay mapped as long as it lives."""
+        """Of a model that we build: in fp32, made anew, its weights views of the files, which stay mapped as long as it lives."""
         from inlet.runtime.engines.openvino.graph import OpenVinoGraph
 
+        assert isinstance(self.shape, EncoderShape)  # noqa: S101 - that is what its origin means
         graph = OpenVinoGraph()
         return graph.model(build(graph, self.shape, Weights.open(self.folder), self.head))
+
+    def open(self, exports: Path, report: Callable[[str], None]) -> Opened:
+        """What can be compiled. `exports`: the folder of this model's export, if it is one that must be exported."""
+        from inlet.runtime.origins.opening import Opened, Opening, open_graph
+
+        if isinstance(self.shape, EncoderShape):
+            return Opened(self.graph(), FP32)
+        labels = None if self.head is Head.HIDDEN else len(self.label_names)
+        return open_graph(Opening(self.folder, self.origin, self.head, self.shape, labels, exports), report)
 
 
 def open_model(folder: Path, *, task: str, head: Head) -> Model:
     """Read the folder for that task and head; `Refused` says what is wrong and what to do. Starts no engine."""
     config = configs.read_config(folder)
-    shape, labels = configs.encoder_shape(config), configs.labels(config)
+    origin, labels = origin_of(folder, config), configs.labels(config)
+    shape: EncoderShape | ModelShape
+    if origin.kind is Kind.BUILT:
+        shape = configs.encoder_shape(config)
+        count = 0 if head is Head.HIDDEN else label_count(shape, Weights.open(folder))
+    else:
+        shape, count = (
+            model_shape(config, folder),
+            _DEFAULT_LABELS if labels.names is None else len(labels.names),
+        )
     _refuse_other_head(labels, task, head)
     texts = Texts.open(folder, positions=shape.positions, vocabulary=shape.vocabulary)
     pooling = read_pooling(folder) if head is Head.HIDDEN else Pooling()
-    names = (
-        () if head is Head.HIDDEN else _label_names(labels, label_count(shape, Weights.open(folder)), task)
-    )
+    names = () if head is Head.HIDDEN else _label_names(labels, count, task)
     sentences = texts.shortened(pooling.max_length, lower_case=pooling.lower_case)
-    return Model(folder, head, shape, labels, names, texts, sentences, pooling)
+    return Model(folder, origin, head, shape, labels, names, texts, sentences, pooling)
 
 
 def _refuse_other_head(labels: Labels, task: str, head: Head) -> None:

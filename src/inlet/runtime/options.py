@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inlet.core.computing import PRECISION, SAMPLE_TRAFFIC, Precision
 from inlet.runtime.dialect import Dialect, default_dialect
 
 
@@ -69,9 +70,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         threads=allowed if given.vcpus is None else max(1, min(int(given.vcpus), allowed)),
         cache=given.cache,
         artifacts=given.artifacts,
-        precision=environ.get("INLET_PRECISION") or "auto",
+        precision=environ.get(PRECISION) or Precision.AUTO,
         memory=given.memory,
-        sample_traffic=environ.get("INLET_SAMPLE_TRAFFIC", ""),
+        sample_traffic=environ.get(SAMPLE_TRAFFIC) or "0",
         termination_log=given.termination_log,
         token=environ.get("HF_TOKEN") or None,
         dialect=default_dialect(environ),

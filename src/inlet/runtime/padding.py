@@ -10,9 +10,10 @@ from inlet.runtime.engines.base import IntArray
 from inlet.runtime.texts import Encoded
 
 
-def padded(encoded: Sequence[Encoded], size: int, pad_id: int) -> tuple[IntArray, IntArray, IntArray]:
-    """Ids, token types and mask, each [texts, size]; no text may have more than `size` tokens."""
-    shape = (len(encoded), size)
+def padded(
+    encoded: Sequence[Encoded], shape: tuple[int, int], pad_id: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Ids, token types and mask, each of `shape` [texts, tokens], which must hold them; rows left over are padding."""
     ids = np.full(shape, pad_id, dtype=np.int64)
     token_types, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for row, item in enumerate(encoded):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from inlet.core.errors import InletError, Refused
+from inlet.core.errors import InletError, Invalid, Refused
 from inlet.process import EX_CONFIG
 from inlet.runtime.app import App
 from inlet.runtime.metrics import Metrics
@@ -30,7 +30,7 @@ from inlet.runtime.replica import Phase, Replica, Served
 if TYPE_CHECKING:
     from inlet.runtime.loader import Loaded
 
-MAX_WAIT_S = 20.0  # more work than this in front of a request, and it is refused at once
+MAX_WAIT_S = 5.0  # more work than this in front of a request, and it is refused at once
 _KEEP_ALIVE_S = 600  # longer than any router keeps an idle connection: the closing side must not be this one
 Reporter = Callable[[Phase, str], None]
 _log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ async def _start(
     except MemoryError:
         return _fail(options, _OUT_OF_MEMORY, 1)
     except InletError as error:
-        return _fail(options, str(error), EX_CONFIG if isinstance(error, Refused) else 1)
+        return _fail(options, str(error), EX_CONFIG if isinstance(error, Refused | Invalid) else 1)
     except Exception as error:  # noqa: BLE001 - whatever else: the process ends, and its reason must be where people look
         _log.exception("the start failed")
         return _fail(options, f"the start failed: {type(error).__name__}: {error}", 1)
@@ -157,7 +157,7 @@ async def _warm(loaded: Loaded, metrics: Metrics) -> Served:
     from inlet.runtime.dialect import Dialect, Request
 
     batcher = Batcher(
-        loaded.choice.engine.lanes(),
+        loaded.choice.engine,
         positions=loaded.model.positions,
         pad_id=loaded.model.shape.pad_id,
         max_wait=MAX_WAIT_S,

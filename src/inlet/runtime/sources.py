@@ -1,8 +1,9 @@
 """Where a model's files come from: a folder as it is, or the Hub into the cache, pinned to a commit.
 
 Called by `loader` in a thread. Downloads resume, are shared between replicas through the cache, and are not asked for
-again once complete: a restart needs no network. Only files that the builder reads are fetched; code never is. While the
-Hub is away, or the disk is full, it says so and tries again, for as long as the process is let live.
+again once complete: a restart needs no network. Only files that will be used are fetched, which `origins/choose` tells from
+`config.json` and the list of files; code never is. While the Hub is away, or the disk is full, it says so and tries again, for
+as long as the process is let live.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from inlet.core.errors import InletError, Refused, Unavailable
+from inlet.runtime.build.config import read_config
+from inlet.runtime.origins.choose import Extras, choose
 
-_WANTED = re.compile(
+_CONFIG = "config.json"
+_DESCRIPTIONS = re.compile(
     r"config\.json|tokenizer\.json|tokenizer_config\.json|modules\.json|sentence_bert_config\.json"
-    r"|config_sentence_transformers\.json|[^/]+/config\.json"
+    r"|config_sentence_transformers\.json|[^/]+/config\.json|inlet-samples\.(jsonl|txt)"
 )
-_SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _LONGEST_PAUSE_S = 30.0  # between two tries
 _TIMEOUT_S = 10.0  # without a byte from the Hub
 _STALLED_S = 4.0  # after so long without data it is said: well before the try is given up
@@ -73,7 +76,7 @@ class _Download:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _attempt(self) -> Path:
-        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub import HfApi
 
         try:
             info = HfApi(token=self._token).model_info(
@@ -82,23 +85,16 @@ class _Download:
             commit = self._commit or str(info.sha)
             hashes = {item.rfilename: item.lfs.sha256 for item in info.siblings or () if item.lfs}
             sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-            files = _choose(sizes)
-            meter = _Meter({name: sizes[name] for name in files}, self._progress)
+            if _CONFIG not in sizes:
+                raise Refused(
+                    "the repository has no config.json: it is not a transformers model", field="model"
+                )
+            meter = _Meter(self._progress)
+            folder = self._fetch(_CONFIG, commit, hashes.get(_CONFIG), meter).parent
+            files = _choose(sizes, read_config(folder))
+            meter.expect({name: sizes[name] for name in files})
             for name in files:
-                with meter.watched():
-                    local = Path(
-                        hf_hub_download(
-                            self._repository,
-                            name,
-                            revision=commit,
-                            cache_dir=self._cache,
-                            token=self._token,
-                            tqdm_class=meter.bar_for(name),
-                        )
-                    )
-                _check(local, name, hashes.get(name))
-                meter.finish(name)
-                folder = local.parents[len(Path(name).parts) - 1]
+                self._fetch(name, commit, hashes.get(name), meter)
         except InletError:
             raise
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
@@ -107,15 +103,30 @@ class _Download:
             _mark_complete(self._cache, self._repository, commit, folder, files)
         return folder
 
+    def _fetch(self, name: str, commit: str, sha256: str | None, meter: _Meter) -> Path:
+        """The file here, as the Hub has it."""
+        from huggingface_hub import hf_hub_download
 
-def _choose(sizes: Mapping[str, int]) -> list[str]:
-    """The files to fetch, small ones first; one set of weights only."""
-    whole = "model.safetensors" in sizes
-    index = [] if whole else [name for name in sizes if name == "model.safetensors.index.json"]
-    shards = [name for name in sizes if (match := _SHARD.fullmatch(name)) and bool(match[1]) is not whole]
-    chosen = [*(name for name in sizes if _WANTED.fullmatch(name)), *index, *shards]
-    if not chosen:
-        raise Refused("the repository has no config.json: it is not a transformers model", field="model")
+        with meter.watched():
+            local = Path(
+                hf_hub_download(
+                    self._repository,
+                    name,
+                    revision=commit,
+                    cache_dir=self._cache,
+                    token=self._token,
+                    tqdm_class=meter.bar_for(name),
+                )
+            )
+        _check(local, name, sha256)
+        meter.finish(name)
+        return local
+
+
+def _choose(sizes: Mapping[str, int], config: Mapping[str, Any]) -> list[str]:
+    """The files to fetch, small ones first; of weights and graphs only what will be used."""
+    origin = choose(sizes, config, Extras.installed())
+    chosen = {*(name for name in sizes if _DESCRIPTIONS.fullmatch(name)), *origin.files}
     return sorted(chosen, key=lambda name: sizes[name])
 
 
@@ -134,13 +145,18 @@ def _check(file: Path, name: str, sha256: str | None) -> None:
 class _Meter:
     """Turns the bytes of all files into one percentage, told at most once a second, at the end, and when nothing comes."""
 
-    def __init__(self, sizes: Mapping[str, int], progress: Progress) -> None:
-        self._sizes, self._progress = sizes, progress
-        self._total = max(sum(sizes.values()), 1)
-        self._seen = dict.fromkeys(sizes, 0)
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.expect({})
         self._told_at = 0.0
         self._told = -1
         self._moved_at = time.monotonic()
+
+    def expect(self, sizes: Mapping[str, int]) -> None:
+        """From now on count these files, none of whose bytes is here; any other counts for nothing."""
+        self._sizes = sizes
+        self._total = max(sum(sizes.values()), 1)
+        self._seen = dict.fromkeys(sizes, 0)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -182,12 +198,12 @@ class _Meter:
     def reach(self, name: str, position: float) -> None:
         # More than one bar may report on a file (bytes received, bytes rebuilt): the furthest counts.
         self._moved_at = time.monotonic()
-        self._seen[name] = min(max(self._seen[name], int(position)), self._sizes[name])
-        self._tell()
+        if name in self._sizes:
+            self._seen[name] = min(max(self._seen[name], int(position)), self._sizes[name])
+            self._tell()
 
     def finish(self, name: str) -> None:
-        self._seen[name] = self._sizes[name]
-        self._tell()
+        self.reach(name, self._sizes.get(name, 0))
 
     def _tell(self) -> None:
         percent, now = self._percent(), time.monotonic()

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from inlet.core.errors import Refused
+from inlet.core.errors import InletError
 from inlet.process import EX_CONFIG, die_with_parent
 
 _NICENESS = 10  # of a build beside a replica that answers requests
@@ -49,7 +49,7 @@ def main() -> int:
     )
     try:
         artifact = make(job, lambda text: _say("progress", text))
-    except Refused as error:
+    except InletError as error:
         _say("refused", str(error))
         return EX_CONFIG
     _say("artifact", artifact.manifest.digest)

@@ -15,17 +15,16 @@ from typing import Any
 
 from inlet import __version__
 from inlet.runtime.artifact import timing
-from inlet.runtime.artifact.candidates import BF16, FP32, int8_variants
+from inlet.runtime.artifact.candidates import finer, int8_variants
 from inlet.runtime.artifact.manifest import Manifest, Tried
 from inlet.runtime.artifact.store import GRAPH, described
 from inlet.runtime.artifact.trial import Trial
-from inlet.runtime.engines.base import FloatArray, Lane, Variant
+from inlet.runtime.engines.base import BF16, FP32, FloatArray, Lane, Variant
 from inlet.runtime.engines.openvino.engine import can_bf16
 from inlet.runtime.engines.openvino.model import OpenVinoModel
 from inlet.runtime.model import Model
 
 WORTH = 0.9  # a less exact variant must take less than this share of the time of a more exact one
-SPARED = ("output.dense",)
 Report = Callable[[str], None]
 
 
@@ -35,6 +34,7 @@ class Order:
 
     name: str
     model: Model
+    graph: OpenVinoModel
     key: Mapping[str, Any]
     precision: str
     threads: int
@@ -68,7 +68,8 @@ class _Build:
 
     def __init__(self, order: Order, report: Report) -> None:
         self._order, self._report = order, report
-        self._graph = order.model.graph()
+        self._graph = order.graph
+        self._int8_graph = self._graph.quantised()
         self._lanes: dict[Variant, Lane] = {}
         self._reference: Mapping[str, Sequence[FloatArray]] = {}
 
@@ -86,7 +87,7 @@ class _Build:
         chosen, reason = choose(tried, self._order.precision)
         if chosen.precision == "int8":
             self._report("writing the graph")
-            self._graph.quantised(chosen.spared).save(draft / GRAPH)
+            self._int8_graph.save(draft / GRAPH)
         return replace(_manifest(self._order, chosen, reason), tried=tuple(tried), files=described(draft))
 
     def _int8(self, timed: Sequence[Tried], bar: float) -> list[Tried]:
@@ -95,22 +96,16 @@ class _Build:
         for item in sorted(timed, key=_time):
             wanted = _time(item) < bar and not any(result.passed for result in results)
             results.append(self._judged(item) if wanted else item)
-        if _time(results[0]) < bar and not any(result.passed for result in results):
-            # One step back: spare the layers in which int8 costs most exactness, for a part of the gain.
-            spared = replace(results[0].variant, spared=SPARED)
-            item = Tried(spared, self._timed([spared])[spared])
+        step_back = finer(results[0].variant)
+        if step_back is not None and _time(results[0]) < bar and not any(item.passed for item in results):
+            item = Tried(step_back, self._timed([step_back])[step_back])
             results.append(self._judged(item) if _time(item) < bar else item)
         return results
 
     def _timed(self, variants: Sequence[Variant]) -> Mapping[Variant, Mapping[str, float]]:
         self._report(f"timing {', '.join(variant.name for variant in variants)}")
-        int8: dict[tuple[str, ...], OpenVinoModel] = {}
         for variant in variants:
-            graph = self._graph
-            if variant.precision == "int8":
-                if variant.spared not in int8:
-                    int8[variant.spared] = self._graph.quantised(variant.spared)
-                graph = int8[variant.spared]
+            graph = self._int8_graph if variant.precision == "int8" else self._graph
             self._lanes[variant] = graph.compile(variant, threads=self._order.threads).lanes()[0]
         return timing.race(
             {variant: self._lanes[variant] for variant in variants}, positions=self._order.model.positions

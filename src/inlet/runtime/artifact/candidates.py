@@ -1,12 +1,13 @@
-"""Which variants are worth trying for a graph on this CPU. Called by `build`; pure."""
+"""Which variants are worth trying for a graph on this CPU. Called by `build` and `choice`; pure."""
 
 from __future__ import annotations
 
-from inlet.runtime.engines.base import Variant
+from dataclasses import replace
 
-FP32 = Variant("openvino", "fp32")
-BF16 = Variant("openvino", "bf16", "bf16")
-_GROUPS = (128, 256)  # the engine's own default, 32, costs 15 to 35 % of the speed for little
+from inlet.runtime.engines.base import BF16, FP32, Variant
+
+# From the fastest to the most exact. Larger ones gain little; the engine's own default is the smallest.
+_GROUPS = (128, 64, 32)
 
 
 def first(*, bf16: bool) -> Variant:
@@ -15,8 +16,14 @@ def first(*, bf16: bool) -> Variant:
 
 
 def int8_variants(hidden: int, *, bf16: bool) -> list[Variant]:
-    """All ways to compute with int8 weights. A group must divide the rows, or the engine silently takes another one."""
-    groups = [size for size in _GROUPS if hidden % size == 0] or [32]
-    found = [Variant("openvino", "int8", "f32", size) for size in groups]
+    """Ways to compute with int8 weights. A group must divide the rows, or the engine silently takes another one."""
+    group = next((size for size in _GROUPS if hidden % size == 0), _GROUPS[-1])
+    found = [Variant("openvino", "int8", "f32", group)]
     # With bf16 units of their own, some CPUs multiply faster in bf16 than in int8 with activations quantised on the fly.
-    return [*found, Variant("openvino", "int8", "bf16", groups[0])] if bf16 else found
+    return [*found, Variant("openvino", "int8", "bf16", group)] if bf16 else found
+
+
+def finer(variant: Variant) -> Variant | None:
+    """One step back towards exactness, for what did not pass; None when there is none."""
+    smaller = [size for size in _GROUPS if size < variant.group]
+    return replace(variant, compute="f32", group=smaller[0]) if smaller else None

@@ -19,7 +19,7 @@ from inlet.runtime.texts import Text
 MAX_SAMPLES = 1_000
 MAX_BYTES = 10_000_000  # of a file of samples
 _JOINED = 24  # texts longer than those in the file
-_CHARACTERS = (160, 2_000)  # from the shortest to the longest of them but one
+_CHARACTERS = (300, 1_800)  # from the shortest to the longest of them but one
 _LONGEST = 6_000  # more than most models take: it shows what happens at their maximum
 
 
@@ -62,8 +62,7 @@ def read_samples(path: Path) -> list[Text]:
     if len(raw) > MAX_BYTES:
         raise Invalid(f"{path.name} has more than {MAX_BYTES} bytes; take fewer samples, drawn at random")
     found: list[Text] = []
-    # Not `splitlines`, which also ends lines where JSON and prose do not: at form feeds and the like.
-    for number, line in enumerate(raw.split(b"\n"), start=1):
+    for number, line in enumerate(raw.splitlines(), start=1):
         found += _line(line.strip(), f"{path.name}, line {number}", requests=path.suffix == ".jsonl")
         if len(found) > MAX_SAMPLES:
             raise Invalid(f"{path.name} has more than {MAX_SAMPLES} texts; take fewer, drawn at random")

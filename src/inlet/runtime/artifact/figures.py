@@ -21,9 +21,7 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 
 CLEAR = 0.1  # a decision is clear if the probabilities behind it are further apart
 NEIGHBOURS = 10
-_ROUNDING = (
-    1e-6  # numbers nearer than this, relative to their size, may be the same ones added up in another order
-)
+_ROUNDING = 1e-6  # numbers that differ by less of their size may be the same ones, added up in another order
 _SHOWN = 60  # characters of a text that is shown as an answer
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 # Raised when the same model and CPU would get another artifact: other graphs, other candidates, other thresholds.
 _BUILD = 1
 _ENGINES = ("openvino",)
+_EXPORTERS = ("inlet-endpoints", "openvino", "torch", "transformers")
 # What decides which kernels an engine has. Two CPUs that agree in these and in the model number are of one class.
 _FLAGS = frozenset(
     (
@@ -35,14 +36,21 @@ def key_of(folder: Path, *, revision: str | None, head: str, precision: str) -> 
         "model": revision or _fingerprint(folder),
         "head": head,
         "precision": precision,
-        "engines": _engines(),
+        "engines": _versions(_ENGINES),
         "cpu": cpu_class(),
     }
 
 
 def fits(key: Mapping[str, Any]) -> bool:
     """Whether an artifact of that key, whatever its model, is of use on this machine."""
-    return (key["build"], key["engines"], key["cpu"]) == (_BUILD, _engines(), cpu_class())
+    return (key["build"], key["engines"], key["cpu"]) == (_BUILD, _versions(_ENGINES), cpu_class())
+
+
+def export_name(folder: Path, *, revision: str | None, head: str) -> str:
+    """What an export with torch depends on, as a name."""
+    return digest(
+        {"model": revision or _fingerprint(folder), "head": head, "versions": _versions(_EXPORTERS)}
+    )
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -68,8 +76,15 @@ def cpu_class() -> str:
     return " ".join(part for part in parts if part)
 
 
-def _engines() -> dict[str, str]:
-    return {name: version(name) for name in _ENGINES}
+def _versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """None for what is not installed."""
+    found: dict[str, str | None] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _fingerprint(folder: Path) -> str:

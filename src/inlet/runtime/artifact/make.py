@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from inlet.core.errors import Invalid, Refused
 from inlet.runtime.artifact import identity
 from inlet.runtime.artifact.build import Order, build, given_up
 from inlet.runtime.artifact.corpus import corpus, read_samples
+from inlet.runtime.artifact.gate import MIN_TEXTS
 from inlet.runtime.artifact.manifest import CORPUS
 from inlet.runtime.artifact.store import Artifact, Store
 from inlet.runtime.artifact.traffic import recorded, traffic_file
 from inlet.runtime.artifact.trial import Trial
 from inlet.runtime.artifact.worker import Job
+from inlet.runtime.engines.openvino.model import OpenVinoModel
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.tasks import canonical, task_kind
 from inlet.runtime.texts import Text
@@ -34,7 +37,12 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
         found = store.find(name)
         if found is not None:
             return found
-        order = Order(job.location, model, key, job.precision, job.threads, judged_by(model, job))
+        opened = model.open(job.exports(model.head), report)
+        if not (opened.improvable and isinstance(opened.graph, OpenVinoModel)):
+            raise Refused(f"there is nothing to choose from: {model.origin.reason}, and served as it is")
+        order = Order(
+            job.location, model, opened.graph, key, job.precision, job.threads, judged_by(model, job)
+        )
         failures = store.failures(name)
         if failures >= _TRIES:
             reason = f"{failures} builds did not end, for want of memory perhaps; nothing else was checked"
@@ -48,7 +56,10 @@ def judged_by(model: Model, job: Job) -> dict[str, Trial]:
     sets: dict[str, Sequence[Text]] = {CORPUS: corpus()}
     own = [path for name in OWN_SAMPLES if (path := model.folder / name).is_file()]
     for path in own if job.samples is None else [*own, job.samples]:
-        sets[path.name] = read_samples(path)
+        texts = read_samples(path)
+        if len(texts) < MIN_TEXTS:
+            raise Invalid(f"{path.name} has {len(texts)} texts; a check needs {MIN_TEXTS} or more")
+        sets[path.name] = texts
     traffic = recorded(traffic_file(job.store, job.location, canonical(job.task)))
     if traffic:
         sets["traffic"] = traffic

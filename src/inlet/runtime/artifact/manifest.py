@@ -67,15 +67,11 @@ class Manifest:
             if values.pop("format") != FORMAT:
                 raise Refused("the artifact was made by another version of Inlet; build it again")
             tried = tuple(_tried(item) for item in values.pop("tried"))
-            return cls(**{**values, "chosen": _variant(values["chosen"]), "tried": tried})
+            return cls(**{**values, "chosen": Variant(**values["chosen"]), "tried": tried})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Refused(
                 "the artifact's manifest.json is damaged; remove the artifact and build it again"
             ) from error
-
-
-def _variant(values: Mapping[str, Any]) -> Variant:
-    return Variant(**{**values, "spared": tuple(values["spared"])})
 
 
 def _tried(values: Mapping[str, Any]) -> Tried:
@@ -85,4 +81,4 @@ def _tried(values: Mapping[str, Any]) -> Tried:
         )
         for name, found in values["verdicts"].items()
     }
-    return Tried(_variant(values["variant"]), values["milliseconds"], verdicts)
+    return Tried(Variant(**values["variant"]), values["milliseconds"], verdicts)

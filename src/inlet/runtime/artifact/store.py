@@ -3,6 +3,7 @@
     keys/<key>          the name of the artifact that was made for that key: from then on the choice is fixed
     <digest>/           manifest.json and the graph's files, never changed
     building/<key>/     of the process that holds locks/<key>; whatever an earlier one left is removed
+    exports/<name>/     graphs that torch exported, as they came
     failed/<key>        how often a build began and did not end, so that one that kills its replica is not tried for ever
     engine/             what engines keep for their next start
 
@@ -52,6 +53,10 @@ class Store:
     @property
     def engine_cache(self) -> Path:
         return self.folder / "engine"
+
+    @property
+    def exports(self) -> Path:
+        return self.folder / "exports"
 
     def find(self, key: str) -> Artifact | None:
         """The artifact of that key; None when there is none that is whole."""

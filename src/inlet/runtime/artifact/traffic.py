@@ -17,25 +17,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inlet.core.errors import Refused
 from inlet.runtime.artifact.corpus import MAX_SAMPLES
 from inlet.runtime.artifact.gate import MIN_TEXTS
 from inlet.runtime.texts import Text
 
-_VARIABLE = "INLET_SAMPLE_TRAFFIC"
 _MAX_CHARACTERS = 5_000  # of one text: more than most models read
 _log = logging.getLogger(__name__)
-
-
-def share_of(text: str) -> float:
-    """`Refused` unless it is a number from 0 to 1."""
-    try:
-        share = float(text or 0)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise Refused(f"{text!r} is not a share from 0 to 1, like 0.01", field=_VARIABLE)
-    return share
 
 
 def traffic_file(artifacts: Path, location: str, task: str) -> Path:

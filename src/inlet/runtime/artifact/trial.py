@@ -16,7 +16,7 @@ import numpy as np
 from inlet.core.errors import Invalid
 from inlet.runtime.artifact.figures import Judged
 from inlet.runtime.artifact.gate import Verdict, judge, judge_neighbours
-from inlet.runtime.buckets import batch_size, bucket
+from inlet.runtime.buckets import batch_sizes, bucket
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.engines.base import FloatArray, Lane
 from inlet.runtime.model import Model
@@ -30,7 +30,7 @@ _BY_FUNCTION = {"softmax": Judged.CLASSES, "sigmoid": Judged.LABELS, "none": Jud
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`reduce` takes a text's output without padding; `positions` and `pad_id` are the model's."""
+    """`reduce` gets a view of a text's output without padding and copies what it keeps; the rest is the model's."""
 
     kind: Judged
     encoded: Sequence[Encoded]
@@ -73,14 +73,15 @@ class Trial:
         for index, item in enumerate(self.encoded):
             by_bucket.setdefault(bucket(len(item), self.positions), []).append(index)
         found: dict[int, FloatArray] = {}
-        for indices in by_bucket.values():
-            batch = indices[: batch_size(len(indices))]
+        for size, indices in by_bucket.items():
+            batch = indices[: next(texts for texts in batch_sizes(size) if texts <= len(indices))]
             found |= zip(batch, self._infer(lane, [self.encoded[index] for index in batch]), strict=True)
         return found
 
     def _infer(self, lane: Lane, encoded: Sequence[Encoded]) -> list[FloatArray]:
         """Rows of texts of one bucket, as one batch."""
-        output = lane.infer(*padded(encoded, bucket(len(encoded[0]), self.positions), self.pad_id))
+        shape = len(encoded), bucket(len(encoded[0]), self.positions)
+        output = lane.infer(*padded(encoded, shape, self.pad_id))
         return [
             self.reduce(row[: len(item)] if output.ndim == 3 else row, item)
             for row, item in zip(output, encoded, strict=True)
@@ -109,7 +110,7 @@ def _encoded(model: Model, texts: Sequence[Text], kind: Judged) -> Iterator[Enco
 
 def _reducer(model: Model, kind: Judged) -> Reduce:
     if kind is Judged.VECTORS:
-        return lambda row, _: np.array(model.pooling.pool(row))
+        return lambda row, _: model.pooling.pool(row)
     if kind is Judged.TOKENS:
         return lambda row, item: row[_seen(item)]
     return lambda row, _: row.copy()

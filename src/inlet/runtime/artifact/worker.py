@@ -16,6 +16,8 @@ from pathlib import Path
 
 from inlet.core.errors import Refused, Unavailable
 from inlet.process import EX_CONFIG, PARENT_VARIABLE
+from inlet.runtime.artifact.identity import export_name
+from inlet.runtime.artifact.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Job:
         """What never changes; None for a folder that may."""
         return None if self.commit is None else f"{self.location}@{self.commit}"
 
+    def exports(self, head: str) -> Path:
+        """Where the graph is that torch exported for this model, if it is one of those."""
+        return Store(self.store).exports / export_name(self.folder, revision=self.revision, head=head)
+
     def arguments(self) -> list[str]:
         """As flags of `python -m inlet.runtime.artifact`."""
         given = {
@@ -50,7 +56,7 @@ class Job:
 
 
 def run(job: Job, report: Callable[[str], None]) -> str:
-    """The digest of the artifact. `Refused` when no second try helps, `Unavailable` when the process failed."""
+    """The digest of the artifact. `Refused` with the reason of the process, `Unavailable` when it ended without one."""
     command = [sys.executable, "-m", "inlet.runtime.artifact", *job.arguments()]
     environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
     refused, made = "", ""

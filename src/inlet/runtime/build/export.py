@@ -82,7 +82,8 @@ def _converted(model: TorchModel, shape: ModelShape) -> OpenVinoModel:
     feed = probes.texts(shape, _TRACED)
     try:
         with torch.inference_mode():
-            graph = convert(model, {name: torch.from_numpy(feed[name]) for name in model.inputs})
+            example = {name: torch.from_numpy(feed[name]) for name in model.inputs}
+            graph = convert(model, example, model.output)
     except Exception as error:  # of the tracer, of the converter, or of the model's own code
         raise _NotExported(f"it does not export: {_line(error)}") from error
     _say(progress="comparing the graph with torch")

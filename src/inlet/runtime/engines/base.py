@@ -6,7 +6,7 @@ engine must never decide what is batched, and must give a row the same answer wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -25,7 +25,7 @@ class GraphMaker(Protocol[N]):
     """The few operations that encoders are made of. Sizes: B texts, L tokens, H hidden, A heads.
 
     Weights are float32 arrays; linear weights are [out, in] as in the checkpoint. Arrays may be views of a mapped file
-    and must stay unchanged while the graph lives.
+    and must stay unchanged while the graph lives; the same array given twice is kept once.
     """
 
     def ids(self) -> N:
@@ -37,17 +37,35 @@ class GraphMaker(Protocol[N]):
     def mask_bias(self) -> N:
         """[B, 1, 1, L]: 0 where the input mask is 1, a very negative number where it is 0."""
 
+    def constant(self, values: Array) -> N:
+        """The same numbers for every text."""
+
     def lookup(self, table: Array, indices: N) -> N:
         """Rows of `table` [n, H] at `indices` [B, L]: [B, L, H]."""
 
     def positions(self, ids: N) -> N:
         """0, 1, 2, … along L: [1, L]."""
 
+    def positions_from_pad(self, ids: N, pad: int) -> N:
+        """`pad` + 1, `pad` + 2, … for tokens other than `pad`, which have the position `pad`: [B, L]."""
+
+    def distance_bias(self, ids: N, table: Array) -> N:
+        """`table` [A, 2 P - 1] at P - 1 + key's position - query's, where P is no less than L: [1, A, L, L]."""
+
+    def distance_scores(self, x: N, table: Array, rows: Array, heads: int) -> N:
+        """Each token of `x` [B, L, H] times a row of `table` [n, H] for each token of its text: [B, A, L, L].
+
+        The row is the one that `rows` [2 P] has at P - 1 + the other token's position - its own; P is no less than L.
+        """
+
+    def transpose(self, x: N) -> N:
+        """The last two axes swapped."""
+
     def add(self, a: N, b: N) -> N:
         """Elementwise, with broadcasting."""
 
-    def linear(self, x: N, weight: Array, bias: Array, *, name: str) -> N:
-        """Multiply by the transposed weight and add the bias. `name`: the layer's, as in the checkpoint."""
+    def linear(self, x: N, weight: Array, bias: Array) -> N:
+        """Multiply by the transposed weight and add the bias."""
 
     def layer_norm(self, x: N, weight: Array, bias: Array, eps: float) -> N:
         """Over the last axis."""
@@ -55,8 +73,8 @@ class GraphMaker(Protocol[N]):
     def activation(self, name: str, x: N) -> N:
         """One of `ACTIVATIONS`."""
 
-    def attention(self, q: N, k: N, v: N, heads: int, bias: N) -> N:
-        """Scaled dot-product attention over [B, L, H] inputs split into `heads`."""
+    def attention(self, q: N, k: N, v: N, heads: int, bias: N, *, scale: float) -> N:
+        """Scaled dot-product attention over [B, L, H] inputs split into `heads`; `bias` comes after the scale."""
 
     def first_token(self, x: N) -> N:
         """[B, L, H] to [B, H]: the first token of each text."""
@@ -71,22 +89,23 @@ class Variant:
     """One way to compute a graph. `precision` is what people see and pin: fp32, bf16 or int8 (the weights').
 
     `compute` is what everything else is computed in, f32 or bf16; `group`: how many neighbouring numbers of an activation
-    share a scale, int8 only; `spared`: ends of the names of layers whose weights stay float.
+    share a scale, int8 only.
     """
 
     engine: str
     precision: str
     compute: str = "f32"
     group: int = 0
-    spared: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Short, unique among the variants of one graph."""
-        parts = [self.engine, self.precision]
-        if self.precision == "int8":
-            parts += [self.compute, f"g{self.group}", *(["spared"] if self.spared else [])]
-        return "-".join(parts)
+        int8 = (self.compute, f"g{self.group}") if self.precision == "int8" else ()
+        return "-".join((self.engine, self.precision, *int8))
+
+
+FP32 = Variant("openvino", "fp32")
+BF16 = Variant("openvino", "bf16", "bf16")
 
 
 class Lane(Protocol):
@@ -103,17 +122,18 @@ class Engine(Protocol):
     threads: int
 
     def lanes(self) -> Sequence[Lane]:
-        """Every lane of this engine, always the same ones."""
+        """The wide lane, which uses every thread: one, always the same."""
+
+    def narrow(self) -> Sequence[Lane]:
+        """A lane of one thread for each thread, made anew; none where they are not worth their memory.
+
+        Takes as long as a start, and may be called from any thread while the wide lane runs. Never to run at the same
+        time as the wide lane.
+        """
 
 
 class Graph(Protocol):
-    """A model that is not compiled yet. It is never changed: what was quantised is another graph."""
-
-    def quantised(self, spared: Collection[str] = ()) -> Graph:
-        """The same with int8 weights; layers whose name ends in one of `spared` keep theirs."""
-
-    def save(self, path: Path) -> None:
-        """Write it in the engine's own format, with every weight as it is."""
+    """A model that is not compiled yet."""
 
     def compile(self, variant: Variant, *, threads: int, cache: Path | None = None) -> Engine:
         """Make it run. `cache`: folder of what the engine may keep for its next start."""

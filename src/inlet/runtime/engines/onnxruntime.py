@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: for ready-made ONNX files, and as a second engine. Needs the extra `onnxruntime`.
+"""ONNX Runtime on the CPU, for ready-made ONNX files that OpenVINO does not compute the same. Needs the extra `onnxruntime`.
 
 Made by `origins/opening`. Texts run one by one and unpadded: the scales of dynamically quantised activations span a whole
 tensor, so that in a batch an answer would depend on its neighbours.
@@ -6,9 +6,7 @@ tensor, so that in a batch an answer would depend on its neighbours.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,33 +22,8 @@ from inlet.runtime.engines.base import FloatArray, IntArray, Variant
 class OnnxModel:
     """One ONNX file, with its weights inside or beside it. `path` is read when it is compiled."""
 
-    def __init__(self, path: Path, head: Head, kept: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, path: Path, head: Head) -> None:
         self._path, self._head = path, head
-        self._kept = kept  # the folder of a file that is ours goes when this does
-
-    def quantised(self, spared: Collection[str] = ()) -> OnnxModel:
-        """The same with int8 weights, one scale per row; activations are quantised on the fly."""
-        import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        kept = tempfile.TemporaryDirectory(prefix="inlet-onnx-")
-        path = Path(kept.name) / "model.onnx"
-        nodes = onnx.load(self._path, load_external_data=False).graph.node
-        quantize_dynamic(
-            self._path,
-            path,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes if _layer(node.name).endswith(tuple(spared))],
-            use_external_data_format=bool(_beside(self._path)),
-        )
-        return OnnxModel(path, self._head, kept)
-
-    def save(self, path: Path) -> None:
-        """Write `path` (`.onnx`); weights that lie beside it keep the names that the file knows them by."""
-        shutil.copyfile(self._path, path)
-        for file in _beside(self._path):
-            shutil.copyfile(file, path.with_name(file.name))
 
     def compile(self, variant: Variant, *, threads: int, cache: Path | None = None) -> OnnxEngine:  # noqa: ARG002
         """Make it run; there is nothing to keep in `cache`. `Refused` when the file or its inputs and outputs do not fit."""
@@ -71,6 +44,9 @@ class OnnxEngine:
 
     def lanes(self) -> Sequence[_Lane]:
         return (self._lane,)
+
+    def narrow(self) -> Sequence[_Lane]:
+        return ()
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -28,13 +28,14 @@ _CLASSES = {
 
 
 class TorchModel(torch.nn.Module):  # type: ignore[misc]  # torch is not there where types are checked
-    """A transformers model with one output. `inputs`: those that it takes, in the order of `forward`."""
+    """A transformers model with one `output`. `inputs`: those that it takes, in the order of `forward`."""
 
     def __init__(self, model: Any, output: str) -> None:
         super().__init__()
         accepted = inspect.signature(model.forward).parameters
         self.inputs = tuple(name for name in _INPUTS if name in accepted)
-        self._model, self._output = model, output
+        self.output = output
+        self._model = model
 
     @classmethod
     def read(cls, folder: Path, head: Head) -> TorchModel:
@@ -47,9 +48,12 @@ class TorchModel(torch.nn.Module):  # type: ignore[misc]  # torch is not there w
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,
+                weights_only=True,  # a pickle may hold tensors, never code
                 dtype=torch.float32,
                 output_loading_info=True,
             )
+        except MemoryError:
+            raise
         except Exception as error:  # each kind of model has its own ways to fail
             raise Refused(f"transformers cannot load the model: {_line(error)}") from error
         lacking = sorted(found["missing_keys"])
@@ -71,7 +75,7 @@ class TorchModel(torch.nn.Module):  # type: ignore[misc]  # torch is not there w
 
     def forward(self, *tensors: Any) -> Any:
         """The output [B, K] or [B, L, H] for int64 [B, L] in the order of `inputs`."""
-        return getattr(self._model(**dict(zip(self.inputs, tensors, strict=True))), self._output)
+        return getattr(self._model(**dict(zip(self.inputs, tensors, strict=True))), self.output)
 
     def answer(self, feed: Mapping[str, IntArray]) -> FloatArray:
         """`forward` for arrays by name."""
@@ -97,6 +101,9 @@ class TorchEngine:
     def lanes(self) -> Sequence[_Lane]:
         return (self._lane,)
 
+    def narrow(self) -> Sequence[_Lane]:
+        return ()
+
 
 class _Lane:
     def __init__(self, model: TorchModel) -> None:
@@ -112,5 +119,5 @@ class _Lane:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what went wrong: the rest is advice for programmers."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first sentence of what went wrong: the rest is advice for programmers."""
+    return str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__

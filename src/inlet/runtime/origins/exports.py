@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,10 +47,9 @@ def exported(model: Path, head: Head, into: Path, report: Callable[[str], None])
 def _publish(draft: Path, into: Path) -> None:
     try:
         draft.rename(into)
-    except OSError:  # another replica was faster, and made the same
-        if not into.is_dir():
+    except OSError:
+        if not into.is_dir():  # else another replica was faster, and made the same
             raise
-        shutil.rmtree(draft)
 
 
 def _run(model: Path, head: Head, out: Path, report: Callable[[str], None]) -> str:

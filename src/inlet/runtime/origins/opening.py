@@ -10,24 +10,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inlet.core.errors import Refused
 from inlet.runtime.build.encoder import Head
-from inlet.runtime.engines.base import FloatArray, Graph, Variant
+from inlet.runtime.engines.base import FP32, FloatArray, Graph, Variant
 from inlet.runtime.origins import probes
 from inlet.runtime.origins.choose import Extras, Kind, Origin
 from inlet.runtime.origins.exports import NotExported, exported
 from inlet.runtime.origins.shape import ModelShape
 
-if TYPE_CHECKING:
-    from inlet.runtime.engines.torch import TorchModel
-
-_NEAR = (
-    1e-3  # of the largest number in an answer, and at least of 1: files of half precision round differently
-)
+_NEAR = 1e-3  # files of half precision round differently
 _NEAR_SHIPPED = 0.05  # where the file itself quantises
-_LENGTH, _FILLED = 5, 16
 _log = logging.getLogger(__name__)
 
 
@@ -35,8 +28,13 @@ _log = logging.getLogger(__name__)
 class Opened:
     """What can be compiled, and the variant that it is as it came: the reference of every other one."""
 
-    graph: Graph | TorchModel
+    graph: Graph
     variant: Variant
+
+    @property
+    def improvable(self) -> bool:
+        """Whether there are other ways to compute it than as it came."""
+        return self.variant == FP32
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def _precision(opening: Opening) -> str:
 
 def _answer(opened: Opened, shape: ModelShape, size: int) -> FloatArray:
     """For a short text, filled up to `size`."""
-    (lane, *_) = opened.graph.compile(opened.variant, threads=1).lanes()
+    (lane,) = opened.graph.compile(opened.variant, threads=1).lanes()
     feed = probes.texts(shape, [probes.SHORT], size=size)
     try:
         return lane.infer(feed["input_ids"], feed["token_type_ids"], feed["attention_mask"]).copy()

@@ -26,11 +26,11 @@ _POSITIONS_BEHIND_PADDING = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of one model. `kind` as in `model_type`; `positions`: the longest input in tokens, special ones included;
+    """Sizes of one model. `positions`: the longest input in tokens, special ones included;
     `end_id`: the token that ends a text, which some models look for.
     """
 
-    kind: str
+    model_type: str
     vocabulary: int
     positions: int
     hidden: int
@@ -41,15 +41,15 @@ class ModelShape:
 def model_shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
     """The shape, with the tokenizer's length where the configuration has none; `Refused` names what is missing."""
     pad_id, end_id = (_token(config, key) for key in ("pad_token_id", "eos_token_id"))
-    kind = str(config.get("model_type", "unknown"))
+    model_type = str(config.get("model_type", "unknown"))
     positions = _number(config, _LENGTHS) or _tokenizer_length(folder) or _UNKNOWN_LENGTH
-    if kind in _POSITIONS_BEHIND_PADDING:
+    if model_type in _POSITIONS_BEHIND_PADDING:
         positions -= (pad_id or 0) + 1
     vocabulary, hidden = _number(config, ("vocab_size",)), _number(config, _SIZES)
     if vocabulary is None or hidden is None:
         lacks = "vocab_size" if vocabulary is None else " or ".join(_SIZES)
         raise Refused(f"config.json has no {lacks}: the model does not take texts, or is of an unknown kind")
-    return ModelShape(kind, vocabulary, positions, hidden, pad_id or 0, end_id)
+    return ModelShape(model_type, vocabulary, positions, hidden, pad_id or 0, end_id)
 
 
 def _number(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,29 +10,12 @@ import numpy as np
 from inlet.runtime.dialect import Dialect, Request
 from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.model import Model
+from inlet.runtime.scores import FUNCTIONS, function_of
 from inlet.runtime.tasks.base import Work, read_texts
 from inlet.runtime.tasks.parameters import Parameters
 from inlet.runtime.texts import Encoded, Limit
 
 _API_TOP_K = 5  # what the client libraries expect when they ask for nothing
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Over the last axis, in float32 like the reference."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-def _sigmoid(logits: FloatArray) -> FloatArray:
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, and 1 / (1 + inf) is rightly 0
-        return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
-
-
-_FUNCTIONS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "softmax": softmax,
-    "sigmoid": _sigmoid,
-    "none": lambda logits: logits.copy(),
-}
 
 
 class TextClassification:
@@ -48,18 +30,12 @@ class TextClassification:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._labels = model.label_names
-        kind = model.labels.problem_type
-        if kind == "regression":
-            self._function = "none"
-        elif kind == "multi_label_classification" or len(self._labels) == 1:
-            self._function = "sigmoid"
-        else:
-            self._function = "softmax"
+        self._function = function_of(model.labels.problem_type, len(self._labels))
 
     def plan(self, request: Request) -> Work:
         texts, single = read_texts(request.inputs, pairs=True)
         p = Parameters(request.parameters, self.parameters)
-        function = p.choice("function_to_apply", _FUNCTIONS.keys(), self._function)
+        function = p.choice("function_to_apply", FUNCTIONS.keys(), self._function)
         top_k = p.integer("top_k", None, minimum=1)
         by_index = p.boolean("return_all_scores", False) and "top_k" not in p
         p.check_padding()
@@ -76,7 +52,7 @@ class TextClassification:
             top_k = _API_TOP_K if api and single else 1
 
         def reduce(row: FloatArray, _: Encoded) -> list[dict[str, Any]]:
-            scores = _FUNCTIONS[function](row)
+            scores = FUNCTIONS[function](row)
             order = range(len(scores)) if by_index else np.argsort(-scores, kind="stable")[:top_k].tolist()
             return [{"label": self._labels[index], "score": scores[index]} for index in order]
 

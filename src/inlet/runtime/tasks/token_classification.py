@@ -13,9 +13,9 @@ from inlet.core.errors import Invalid
 from inlet.runtime.dialect import Dialect, Request
 from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.model import Model
+from inlet.runtime.scores import softmax
 from inlet.runtime.tasks.base import Work, read_texts
 from inlet.runtime.tasks.parameters import Parameters
-from inlet.runtime.tasks.text_classification import softmax
 from inlet.runtime.texts import Encoded, Limit, Text, Texts
 
 _STRATEGIES = ("none", "simple", "first", "average", "max")

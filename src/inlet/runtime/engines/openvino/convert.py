@@ -12,8 +12,8 @@ import openvino as ov
 from inlet.runtime.engines.openvino.model import OpenVinoModel
 
 
-def convert(module: Any, example: dict[str, Any]) -> OpenVinoModel:
-    """The graph of a module whose `forward` takes the tensors of `example`, int64 [B, L], in that order.
+def convert(module: Any, example: dict[str, Any], output: str) -> OpenVinoModel:
+    """The graph of a module whose `forward` takes the tensors of `example`, int64 [B, L], in that order, and returns `output`.
 
     Raises whatever the converter raises, and `ValueError` when the graph has other inputs than the module.
     """
@@ -25,4 +25,5 @@ def convert(module: Any, example: dict[str, Any]) -> OpenVinoModel:
     for port, name in zip(model.inputs, example, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
+    model.outputs[0].get_tensor().set_names({output})
     return OpenVinoModel(model)

@@ -9,6 +9,9 @@ from typing import Any
 from inlet.runtime.engines.base import FloatArray, IntArray, Variant
 from inlet.runtime.engines.openvino._library import ov
 
+# With fewer, lanes of one thread gain too little for a second copy of the weights.
+_NARROW_FROM = 4
+
 
 def can_bf16() -> bool:
     """Whether this CPU computes in bfloat16 itself."""
@@ -16,24 +19,37 @@ def can_bf16() -> bool:
 
 
 class OpenVinoEngine:
-    """One compiled model with one lane that uses every thread."""
+    """One compiled model with a lane that uses every thread; from four threads on another one with a lane for each.
+
+    Two compiled models do not share their weights, which each packs for its own kernels.
+    """
 
     def __init__(self, model: Any, variant: Variant, *, threads: int, cache: Path | None) -> None:
         self.variant = variant
         self.threads = threads
         self._inputs = tuple(value.get_any_name() for value in model.inputs)
-        self._model = ov.Core().compile_model(model, "CPU", _settings(variant, threads, cache))
-        self._lane = _Lane(self._model.create_infer_request(), self._inputs)
+        self._lane = self._compile(model, cache, streams=1)[0]
+        # Only then: it may be what keeps the weights in memory.
+        self._narrow_source = (model, cache) if threads >= _NARROW_FROM else None
 
     def lanes(self) -> Sequence[_Lane]:
         return (self._lane,)
+
+    def narrow(self) -> Sequence[_Lane]:
+        if self._narrow_source is None:
+            return ()
+        return self._compile(*self._narrow_source, streams=self.threads)
+
+    def _compile(self, model: Any, cache: Path | None, *, streams: int) -> list[_Lane]:
+        settings = _settings(self.variant, self.threads, cache) | {"NUM_STREAMS": str(streams)}
+        compiled = ov.Core().compile_model(model, "CPU", settings)
+        return [_Lane(compiled.create_infer_request(), self._inputs) for _ in range(streams)]
 
 
 def _settings(variant: Variant, threads: int, cache: Path | None) -> dict[str, str]:
     settings = {
         "INFERENCE_PRECISION_HINT": variant.compute,
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(threads),
         "ENABLE_CPU_PINNING": "NO",  # several replicas share the machine: the scheduler knows better
     }

@@ -5,7 +5,6 @@ Called by `model` and by the artifact build. A graph that was quantised is anoth
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,10 +29,10 @@ class OpenVinoModel:
         except RuntimeError as error:
             raise Refused(f"{path.name} cannot be read by OpenVINO: {str(error).splitlines()[0]}") from error
 
-    def quantised(self, spared: Collection[str] = ()) -> OpenVinoModel:
-        """The same graph with int8 weights; layers whose name ends in one of `spared` keep theirs."""
+    def quantised(self) -> OpenVinoModel:
+        """The same graph with int8 weights."""
         copy = self._model.clone()
-        quantise(copy, spared)
+        quantise(copy)
         return OpenVinoModel(copy)
 
     def save(self, path: Path) -> None:

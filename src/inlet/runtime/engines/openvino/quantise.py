@@ -6,7 +6,6 @@ with activations quantised on the fly in groups (`Variant.group`). Tables that a
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from inlet.runtime.engines.openvino._library import op
 _SMALLEST = {"MatMul": 4096, "Gather": 1_000_000}
 
 
-def quantise(model: Any, spared: Collection[str]) -> None:
-    """In place; weights whose name ends in one of `spared` stay."""
+def quantise(model: Any) -> None:
+    """In place. A weight that several products share stays one."""
+    made: dict[tuple[str, int], Any] = {}
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
         if kind not in _SMALLEST:
@@ -28,12 +28,15 @@ def quantise(model: Any, spared: Collection[str]) -> None:
         constant = node.input_value(place).get_node()
         if not _is_float_table(constant) or np.prod(constant.shape) < _SMALLEST[kind]:
             continue
-        if any(constant.get_friendly_name().endswith(end) for end in spared):
-            continue
         across = 0 if kind == "MatMul" and not node.get_attributes()["transpose_b"] else 1
-        small, scale = rows_to_int8(constant.data, across)
-        scaled = op.multiply(op.convert(op.constant(small), "f32"), op.constant(scale))
-        node.input(place).replace_source_output(scaled.output(0))
+        key = constant.get_name(), across  # unique, unlike the friendly one
+        if key not in made:
+            made[key] = _scaled(*rows_to_int8(constant.data, across))
+        node.input(place).replace_source_output(made[key])
+
+
+def _scaled(values: Array, scale: Array) -> Any:
+    return op.multiply(op.convert(op.constant(values), "f32"), op.constant(scale)).output(0)
 
 
 def _is_float_table(node: Any) -> bool:

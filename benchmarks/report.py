@@ -1,0 +1,296 @@
+"""A result's JSON as Markdown: every figure in its own unit, as a share of the machine's limit, and as a ratio to others.
+
+Called by `__main__`. Figures are medians over rounds; ratios are taken round by round. Nothing is left out: what was
+not measured is named with its reason, and what makes a run doubtful stands at the top.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks.figures import ratio
+from benchmarks.limits import Limits
+
+OURS, REFERENCE = "inlet", "stock stand-in"
+
+
+def markdown(result: dict[str, Any], picture: str) -> str:
+    """The whole report; `picture` is the file name of the SVG beside it."""
+    sections = (_head, _latency, _ratios, _throughput, _load, _overload, _start, _memory, _answers, _missing)
+    parts = ["\n".join(section(result)) for section in sections]
+    parts.insert(1, f"![latency and throughput]({picture})")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def median(result: dict[str, Any], system: str, *path: str) -> float | None:
+    """Over rounds, of the number at that path of a round; None where no round has it."""
+    found = [
+        value for round_ in result["systems"][system]["rounds"] if (value := _at(round_, path)) is not None
+    ]
+    return statistics.median(found) if found else None
+
+
+def best_rate(round_: dict[str, Any]) -> float | None:
+    """Requests a second at the best number of connections; None where it was not measured."""
+    rates = [value["per_second"] for value in round_.get("throughput", {}).values()]
+    return max(rates, default=None)
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    for step in path:
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    return value
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(columns) + " |"
+    yield "|" + "---|" * len(columns)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _number(value: float | None, form: str = ".1f") -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _keys(result: dict[str, Any], scenario: str) -> list[str]:
+    """What that scenario was done with, in the order of measuring."""
+    found: dict[str, None] = {}
+    for system in result["systems"].values():
+        for round_ in system["rounds"]:
+            found |= dict.fromkeys(
+                key for key, value in round_.get(scenario, {}).items() if isinstance(value, dict)
+            )
+    return list(found)
+
+
+def _limits(result: dict[str, Any]) -> Limits:
+    """The better of what was measured before and after: a limit is what was possible at all."""
+    measured = [Limits(**each) for each in result["limits"].values()]
+    gops = {name: max(each.gops[name] for each in measured) for name in measured[0].gops}
+    return Limits(measured[0].threads, gops, max(each.bandwidth for each in measured))
+
+
+def _head(result: dict[str, Any]) -> Iterator[str]:
+    where, limits = result["conditions"], _limits(result)
+    yield f"# Benchmark of {where['date']}"
+    yield ""
+    yield f"{where['cpu']}, servers on {len(where['server_cores'])} of {where['cores']} cores ({', '.join(where['flags'])}),"
+    yield f"{where['memory_gb']} GB, Linux {where['kernel']}, Python {where['python']}, commit {where['commit'][:12]}"
+    yield f"{'with changes' if where['changed'] else ''}. {result['plan']['rounds']} rounds, systems in turns."
+    yield ""
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in limits.gops.items())
+    yield f"Limits of these cores, measured: matrix products in 10⁹ operations/s {rates}; memory {limits.bandwidth:.0f} GB/s."
+    yield f"The generator on a server that stalls: {result['generator']['seen']:.3f} of calls late, expected"
+    yield f"{result['generator']['expected']:.3f}, its own lag p99 {result['generator']['lag_p99']:.2f} ms."
+    if result["disturbed"]:
+        yield ""
+        yield f"**These figures are doubtful:** {'; '.join(result['disturbed'])}."
+
+
+def _latency(result: dict[str, Any]) -> Iterator[str]:
+    keys, limits = _keys(result, "latency"), _limits(result)
+    if not keys:
+        return
+    yield "## Latency: one caller"
+    yield ""
+    yield "Milliseconds, p50 / p99, and p50's share of the machine's limit at the system's precision, by tokens of a text."
+    yield ""
+    rows = []
+    for name, system in result["systems"].items():
+        cells = []
+        for key in keys:
+            p50, p99 = (median(result, name, "latency", key, of) for of in ("p50", "p99"))
+            share = limits.request_ms(int(key.split()[0]), system["precision"]) / p50 if p50 else None
+            cells.append(f"{_number(p50)} / {_number(p99)} ({_number(share, '.0%')})" if p50 else "–")
+        rows.append([name, system["precision"], *cells])
+    yield from _table(["system", "precision", *keys], rows)
+
+
+def _ratios(result: dict[str, Any]) -> Iterator[str]:
+    reference = REFERENCE if REFERENCE in result["systems"] else None
+    if reference is None or OURS not in result["systems"]:
+        return
+    yield f"## {OURS} against the {reference}"
+    yield ""
+    yield "How many times faster: geometric mean over rounds, 95 % interval of a bootstrap over rounds, all rounds."
+    yield ""
+    rows = []
+    measures: list[tuple[str, Callable[[Any], float | None]]] = [
+        (f"latency p50, {key} tokens", lambda round_, key=key: _at(round_, ("latency", key, "p50")))
+        for key in _keys(result, "latency")
+    ]
+    measures.append(
+        ("throughput, best of the sweep", lambda round_: 1 / best if (best := best_rate(round_)) else None)
+    )
+    for label, value in measures:
+        ours, theirs = (
+            [value(round_) for round_ in result["systems"][name]["rounds"]] for name in (OURS, reference)
+        )
+        if not ours or None in (*ours, *theirs):
+            continue
+        found = ratio(ours, theirs)  # type: ignore[arg-type]  # None is not among them
+        low, high = found["interval"]
+        each = " ".join(f"{value:.2f}" for value in found["rounds"])
+        rows.append([label, f"{found['mean']:.2f}", f"{low:.2f} to {high:.2f}", each])
+    yield from _table(["", "ratio", "interval", "rounds"], rows)
+
+
+def _throughput(result: dict[str, Any]) -> Iterator[str]:
+    keys = _keys(result, "throughput")
+    if not keys:
+        return
+    yield "## Throughput: mixed lengths"
+    yield ""
+    yield "Requests a second by connections that are always busy (of the bare engine: one wide session, narrow ones side by"
+    yield "side); then tokens a second at the best of these."
+    yield ""
+    rows = []
+    for name in result["systems"]:
+        rates = [median(result, name, "throughput", key, "per_second") for key in keys]
+        tokens = [median(result, name, "throughput", key, "tokens_per_second") for key in keys]
+        rows.append(
+            [
+                name,
+                *(_number(rate) for rate in rates),
+                _number(max((t for t in tokens if t), default=None), ".0f"),
+            ]
+        )
+    yield from _table(["system", *keys, "tokens/s"], rows)
+
+
+def _load(result: dict[str, Any]) -> Iterator[str]:
+    keys = _keys(result, "load")
+    if not keys:
+        return
+    yield "## Latency at a given load"
+    yield ""
+    yield "Mixed requests at random times (open loop), offered as a share of each system's own highest rate; p50 / p99 in ms."
+    yield "Below: the mean wait, and what queueing theory expects. `late`: the generator did not keep its schedule."
+    yield ""
+    rows = []
+    for name in result["systems"]:
+        if median(result, name, "load", "knee") is None:
+            continue
+        found = {
+            of: [median(result, name, "load", key, of) for key in keys]
+            for of in ("p50", "p99", "wait", "queueing", "valid")
+        }
+        cells = [
+            f"{_number(p50)} / {_number(p99)}{'' if valid else ' late'}"
+            for p50, p99, valid in zip(found["p50"], found["p99"], found["valid"], strict=True)
+        ]
+        waits = [f"{_number(a)}, {_number(b)}" for a, b in zip(found["wait"], found["queueing"], strict=True)]
+        rows.append([name, _number(median(result, name, "load", "knee")), *cells])
+        rows.append(["", "wait", *waits])
+    yield from _table(["system", "highest rate", *keys], rows)
+
+
+def _overload(result: dict[str, Any]) -> Iterator[str]:
+    keys = _keys(result, "overload")
+    if not keys:
+        return
+    yield "## Overload"
+    yield ""
+    yield "By factor of the highest rate: answers in time a second (share of the highest rate), refusals and their p99 in ms,"
+    yield "seconds until all is in time again at half the rate."
+    yield ""
+    rows = []
+    for name in result["systems"]:
+        knee = median(result, name, "overload", "knee")
+        if knee is None:
+            continue
+        cells = []
+        for key in keys:
+            good, refused, recovered = (
+                median(result, name, "overload", key, of) for of in ("goodput", "refused", "recovered_s")
+            )
+            quick = median(result, name, "overload", key, "refusals", "p99")
+            share = None if good is None else good / knee
+            cells.append(
+                f"{_number(good)} ({_number(share, '.0%')}), {_number(refused, '.0f')} in {_number(quick)}, "
+                f"{'never' if recovered is None else _number(recovered, '.0f')}"
+            )
+        rows.append([name, *cells])
+    yield from _table(["system", *keys], rows)
+
+
+def _start(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Start"
+    yield ""
+    yield "Seconds. Started: from the command to the first answer. Woken: of an endpoint that sleeps, from a request to its answer."
+    yield ""
+    rows = []
+    for name in result["systems"]:
+        started = median(result, name, "start_s")
+        if started is not None:
+            woken = [
+                f"{_number(median(result, name, 'start', kind, 'p50'), '.2f')} / "
+                f"{_number(median(result, name, 'start', kind, 'max'), '.2f')}"
+                for kind in ("warm", "cold")
+            ]
+            rows.append([name, _number(started), *woken])
+    yield from _table(["system", "started", "woken, files in memory: median / max", "files on disk"], rows)
+
+
+def _memory(result: dict[str, Any]) -> Iterator[str]:
+    columns = {
+        "fresh_mb": "MB, fresh",
+        "after_mb": "after requests of all lengths",
+        "one_replica_mb": "one replica",
+        "replicas_mb": "several replicas",
+        "idle_cpu": "idle, share of a core",
+    }
+    rows = []
+    for name in result["systems"]:
+        if median(result, name, "memory", "fresh_mb") is not None:
+            figures = (median(result, name, "memory", key) for key in columns)
+            rows.append(
+                [name, *(_number(figure, ".3f" if figure and figure < 1 else ".0f") for figure in figures)]
+            )
+    if rows:
+        yield "## Memory"
+        yield ""
+        yield "Of all processes of the system, shared memory counted once (PSS)."
+        yield ""
+        yield from _table(["system", *columns.values()], rows)
+
+
+def _answers(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Answers"
+    yield ""
+    yield "Every answer is compared with the reference (fp32). Wrong: further off than the precision explains; swapped: and"
+    yield "equal to another text's. Agree: the least share of equal labels in any measurement. Worst: largest error of a score."
+    yield ""
+    rows = []
+    for name, system in result["systems"].items():
+        verdicts = [found for round_ in system["rounds"] for found in _verdicts(round_)]
+        sums = [
+            str(sum(found[of] for found in verdicts))
+            for of in ("answered", "refused", "failed", "unreadable", "wrong", "swapped")
+        ]
+        agree = min((found["agree"] for found in verdicts), default=0.0)
+        worst = max((found["worst"] for found in verdicts), default=0.0)
+        rows.append([name, *sums, f"{agree:.1%}", f"{worst:.4f}"])
+    yield from _table(
+        ["system", "answered", "refused", "failed", "unreadable", "wrong", "swapped", "agree", "worst"], rows
+    )
+
+
+def _verdicts(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if "answers" in value:
+            yield value["answers"]
+        for inner in value.values():
+            yield from _verdicts(inner)
+
+
+def _missing(result: dict[str, Any]) -> Iterator[str]:
+    if result["not_measured"]:
+        yield "## Not measured"
+        yield ""
+        yield from (f"- {name}: {reason}" for name, reason in result["not_measured"].items())

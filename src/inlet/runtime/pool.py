@@ -1,0 +1,99 @@
+"""Which lanes of an engine there are and which are free: one wide lane, or narrow ones, never both at once.
+
+Both at once would be more threads than the replica has. Used by the batcher, on the event loop's thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from inlet.runtime.engines.base import Engine, Lane
+from inlet.runtime.exactness import Form
+from inlet.runtime.lanes import Batch, LaneThread
+
+_log = logging.getLogger(__name__)
+
+
+class LanePool:
+    """The lanes of one engine. `finished` is called with each batch that has run, `grown` when there are more lanes."""
+
+    def __init__(
+        self, engine: Engine, pad_id: int, *, finished: Callable[[Batch], None], grown: Callable[[], None]
+    ) -> None:
+        self._engine, self._pad_id = engine, pad_id
+        self._report, self._grown = finished, grown
+        self._loop = asyncio.get_running_loop()
+        (lane,) = engine.lanes()
+        self._wide = self._thread(lane)
+        self.on_wide: Batch | None = None  # what runs on the wide lane
+        self.narrow = 0  # how many narrow lanes there are
+        self._narrow: list[LaneThread] = []
+        self._free: list[LaneThread] = []
+        self._wanted = False
+
+    @property
+    def narrow_running(self) -> bool:
+        return len(self._free) < self.narrow
+
+    @property
+    def idle(self) -> bool:
+        return self.on_wide is None and not self.narrow_running
+
+    @property
+    def narrow_free(self) -> bool:
+        """Whether a batch can begin on a narrow lane."""
+        return bool(self._free) and self.on_wide is None
+
+    def start_narrow(self, batch: Batch) -> None:
+        """Run it on a lane that is free."""
+        self._free.pop().start(batch)
+
+    def start_wide(self, batch: Batch) -> None:
+        """Run it alone; everything must be idle."""
+        self.on_wide = batch
+        self._wide.start(batch)
+
+    def lane_for(self, form: Form) -> Lane:
+        """The one that shows how such a form is computed."""
+        return self._narrow[0].lane if form.narrow else self._wide.lane
+
+    def want_narrow(self) -> None:
+        """Have the narrow lanes made, once: they cost memory that a replica with one caller need not pay."""
+        if not self._wanted:
+            self._wanted = True
+            threading.Thread(target=self._make_narrow, name="narrow lanes", daemon=True).start()
+
+    def close(self) -> None:
+        """End the threads after what they are doing."""
+        for thread in (self._wide, *self._narrow):
+            thread.close()
+
+    def _thread(self, lane: Lane) -> LaneThread:
+        return LaneThread(lane, self._pad_id, self._loop, self._finished)
+
+    def _make_narrow(self) -> None:
+        try:
+            lanes = self._engine.narrow()
+        except Exception:  # noqa: BLE001 - whatever it is: the wide lane serves
+            _log.exception("no narrow lanes: the wide one does all the work")
+            return
+        with suppress(RuntimeError):  # the loop is gone: the process is ending
+            self._loop.call_soon_threadsafe(self._add_narrow, lanes)
+
+    def _add_narrow(self, lanes: Sequence[Lane]) -> None:
+        self._narrow = [self._thread(lane) for lane in lanes]
+        self._free = list(self._narrow)
+        self.narrow = len(lanes)
+        if lanes:
+            self._grown()
+
+    def _finished(self, thread: LaneThread, batch: Batch) -> None:
+        if thread is self._wide:
+            self.on_wide = None
+        else:
+            self._free.append(thread)
+        self._report(batch)

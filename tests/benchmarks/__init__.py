@@ -1,0 +1,1 @@
+"""The benchmarks' own parts: what their figures rest on. No figure is judged here."""
