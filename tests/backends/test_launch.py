@@ -14,7 +14,14 @@ from inlet.core.errors import BackendUnavailable, Refused
 from tests.backends.worlds import LocalWorld, get, lines, ready, replica_set
 
 PLACE = Placement(
-    "e1-r1-abcde", Path("/run/s"), Path("/cache"), Path("/t.log"), Path("/run/notify.sock"), 1.5
+    "e1-r1-abcde",
+    Path("/run/s"),
+    Path("/cache"),
+    Path("/t.log"),
+    Path("/run/notify.sock"),
+    1.5,
+    2_000_000_000,
+    Path("/artifacts"),
 )
 HUB = Launch(
     "org/model", False, "c" * 40, "text-classification", "pytorch", "huggingface", {"HF_TOKEN": "s3cret"}
@@ -24,7 +31,8 @@ HUB = Launch(
 def test_the_command_line_of_the_runtime() -> None:
     assert runtime_command(HUB, PLACE) == [
         sys.executable, "-m", "inlet.runtime", "--model", "org/model", "--commit", "c" * 40,
-        "--task", "text-classification", "--socket", "/run/s", "--vcpus", "1.5", "--cache", "/cache",
+        "--task", "text-classification", "--socket", "/run/s", "--vcpus", "1.5", "--memory", "2000000000",
+        "--cache", "/cache", "--artifacts", "/artifacts",
         "--termination-log", "/t.log",
     ]  # fmt: skip
     assert "--commit" not in runtime_command(replace(HUB, local=True, commit=None), PLACE)

@@ -61,6 +61,7 @@ class Installation:
             "INLET_HOME": str(home),
             "INLET_TOKEN": TOKEN,
             "INLET_DRAIN_SECONDS": "10",
+            "INLET_PRECISION": "fp32",  # what these tests are about is the same; a check takes minutes of processor time
             **(env or {}),
         }
         self._output = home.with_suffix(".out")

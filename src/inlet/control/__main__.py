@@ -110,8 +110,10 @@ async def _main(settings: Settings) -> None:
         home=settings.home,
         run_dir=settings.run_dir,
         cache=settings.downloads,
+        artifacts=settings.artifacts,
         drain_seconds=settings.drain_seconds,
         strict_instances=settings.strict_instances,
+        warm_pool=settings.warm_pool,
     )
     preset = preset_token(settings)
     preset_tokens = () if preset is None else (preset,)

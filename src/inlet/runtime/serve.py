@@ -30,7 +30,7 @@ from inlet.runtime.replica import Phase, Replica, Served
 if TYPE_CHECKING:
     from inlet.runtime.loader import Loaded
 
-MAX_WAIT_S = 5.0  # more work than this in front of a request, and it is refused at once
+MAX_WAIT_S = 10.0  # more work than this in front of a request, and it is refused at once
 _KEEP_ALIVE_S = 600  # longer than any router keeps an idle connection: the closing side must not be this one
 Reporter = Callable[[Phase, str], None]
 _log = logging.getLogger(__name__)

@@ -3,9 +3,10 @@
 backend      the verbs; finds at start what an earlier control left
 supervisor   keeps n replicas of one set alive, with back-off
 replica      one replica: keeper process, phase, end
+pool         processes that wait to become the next replica
 keeper       the program beside each replica: limits, output, drain, how it ended
 limits       which limits work here, and how much there is; cgroups for two of the three rungs
-records      what lies on disk; command, exits, probe, notify, logs, usage, strays: one small thing each
+records      what lies on disk; command, spawn, exits, probe, notify, logs, usage, strays: one small thing each
 """
 
 from inlet.backends.local.backend import LocalBackend

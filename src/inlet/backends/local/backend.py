@@ -22,9 +22,10 @@ from inlet.backends.local.command import Command, runtime_command
 from inlet.backends.local.limits import find_rung, fits, machine
 from inlet.backends.local.logs import Logs
 from inlet.backends.local.notify import NotifySocket
+from inlet.backends.local.pool import Pool
 from inlet.backends.local.records import SetFolder, SetRecord
 from inlet.backends.local.replica import Replica
-from inlet.backends.local.site import Site, Timing, socket_folder, subtree_name
+from inlet.backends.local.site import Site, Timing, notify_socket, socket_folder, subtree_name
 from inlet.backends.local.strays import kill_processes_except
 from inlet.backends.local.supervisor import Supervisor
 from inlet.backends.local.usage import CpuMeter
@@ -37,7 +38,11 @@ _BEYOND_GRACE_S = 5.0
 
 
 class LocalBackend:
-    """State lies below `home`, sockets in `run_dir`, models in `cache`; a replica drains for `drain_seconds`."""
+    """State lies below `home`, sockets in `run_dir`, models in `cache`, artifacts in `artifacts`
+    (without it replicas check and keep none); a replica drains for `drain_seconds`.
+
+    `warm_pool` processes wait to become the next replicas.
+    """
 
     def __init__(
         self,
@@ -45,21 +50,25 @@ class LocalBackend:
         home: Path,
         run_dir: Path,
         cache: Path,
+        artifacts: Path | None = None,
         drain_seconds: float,
         strict_instances: bool,
         command: Command = runtime_command,
         timing: Timing = Timing(),  # noqa: B008 - an immutable value
         log_bytes: int = _LOG_BYTES,
+        warm_pool: int = 0,
     ) -> None:
         """Nothing is touched before `start`."""
         self._home = home
         self._run_dir = run_dir
         self._cache = cache
+        self._artifacts = artifacts
         self._drain_seconds = drain_seconds
         self._strict = strict_instances
         self._command = command
         self._timing = timing
         self._log_bytes = log_bytes
+        self._warm_pool = warm_pool
         self._machine = machine()
         self._site: Site | None = None
         self._notify: NotifySocket | None = None
@@ -82,14 +91,22 @@ class LocalBackend:
             on_change()
 
         try:
+            sockets = socket_folder(self._home, self._run_dir)
             site = self._site = Site(
                 home=self._home,
-                sockets=socket_folder(self._home, self._run_dir),
+                sockets=sockets,
                 cache=self._cache,
+                artifacts=self._artifacts,
                 drain_seconds=self._drain_seconds,
                 log_bytes=self._log_bytes,
                 timing=self._timing,
                 command=self._command,
+                pool=Pool(
+                    self._warm_pool,
+                    notify=notify_socket(sockets),
+                    memory=self._machine.memory,
+                    delay=self._timing.refill,
+                ),
                 rung=await asyncio.to_thread(find_rung, subtree_name(self._home)),
                 machine=self._machine,
                 changed=changed,
@@ -101,6 +118,7 @@ class LocalBackend:
             await asyncio.to_thread(self._sweep, site, adopted)
             known = {group for replica in adopted for group in replica.groups}
             site.spawn(cgroups.remove_all(site.rung.strays(known)))
+            site.pool.open()
             await asyncio.gather(*(replica.probed.wait() for replica in self._replicas()))
         except BaseException:  # whatever it was: the next attempt must not find the home locked by this one
             await self.stop(keep_replicas=True)
@@ -109,6 +127,7 @@ class LocalBackend:
 
     async def stop(self, *, keep_replicas: bool) -> None:
         if self._site is not None:
+            await self._site.pool.close()
             if not keep_replicas:
                 await self._stop_replicas()
             for supervisor in self._supervisors.values():

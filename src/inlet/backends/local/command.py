@@ -1,4 +1,4 @@
-"""How a replica is started: its command line and its environment. Called by `replica.py`.
+"""How a replica is started: its command line and its environment. Called by `replica.py`, and for spares by `pool.py`.
 
 The command is what `docs/design/seams.md` says under "Backend and replica". Secrets go into the environment only, and
 nothing of the server's own environment reaches a replica unless it is named here.
@@ -14,24 +14,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inlet.backends.base import Launch
+from inlet.backends.local.keeper import ID_ROOM, ID_VARIABLE
+from inlet.core.computing import PRECISION
 
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
-    "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    PRECISION, "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
     "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
 )  # fmt: skip
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
+_FIXED = {
+    "PYTHONUNBUFFERED": "1",
+    # It makes its threads when numpy is imported, and what is computed in numpy here is too small for more than one.
+    "OPENBLAS_NUM_THREADS": "1",
+}
+# Beginnings of the variables that the loader, the C library, the interpreter and what a spare imports read once and for
+# all, before a spare knows whose process it is. `_THREADS` are not among them: those are read at the first use.
+_READ_AT_START = (
+    "LD_", "GLIBC_", "GCONV_", "MALLOC_", "LANG", "LC_", "LOCPATH", "TZ", "PYTHON", "OPENSSL_",
+    "OPENBLAS_", "GOTO_", "NPY_", "NUMPY_", "NVPL_", "KMP_", "TBB_", "INTEL_", "OPENVINO_", "OV_", "ONEDNN_", "DNNL_",
+    "TOKENIZERS_", "RUST_", "PROMETHEUS_", "prometheus_", "UV_",
+)  # fmt: skip
+_RUNTIME = (sys.executable, "-m", "inlet.runtime")
+# -P: it does not start in its replica's folder, and must import nothing from wherever else it does.
+SPARE = (sys.executable, "-P", "-m", "inlet.runtime.spare")
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one replica finds its things. `vcpus` is what it really gets."""
+    """Where one replica finds its things. `vcpus` and `memory` (bytes) are what it really gets."""
 
     replica_id: str
     socket: Path
@@ -39,6 +50,8 @@ class Placement:
     termination_log: Path
     notify: Path
     vcpus: float
+    memory: int
+    artifacts: Path | None = None
 
 
 Command = Callable[[Launch, Placement], Sequence[str]]
@@ -47,13 +60,15 @@ Command = Callable[[Launch, Placement], Sequence[str]]
 def runtime_command(launch: Launch, placement: Placement) -> list[str]:
     """The command line of `inlet.runtime`."""
     commit = [] if launch.commit is None else ["--commit", launch.commit]
+    artifacts = [] if placement.artifacts is None else ["--artifacts", str(placement.artifacts)]
     return [
-        sys.executable, "-m", "inlet.runtime",
+        *_RUNTIME,
         "--model", launch.location, *commit,
         "--task", launch.task,
         "--socket", str(placement.socket),
         "--vcpus", f"{placement.vcpus:g}",
-        "--cache", str(placement.cache),
+        "--memory", str(placement.memory),
+        "--cache", str(placement.cache), *artifacts,
         "--termination-log", str(placement.termination_log),
     ]  # fmt: skip
 
@@ -66,10 +81,28 @@ def environment(
         max(1, math.ceil(placement.vcpus))
     )  # libraries count the machine's cores, not the replica's share
     return {
-        **{name: server[name] for name in _INHERITED if name in server},
+        **_base(server),
         **dict.fromkeys(_THREADS, threads),
-        "PYTHONUNBUFFERED": "1",
         **launch.env,
         "NOTIFY_SOCKET": str(placement.notify),
-        "INLET_REPLICA_ID": placement.replica_id,
+        ID_VARIABLE: placement.replica_id,
     }
+
+
+def spare_environment(notify: Path, server: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The part of it that is known before there is an endpoint: no secrets, and room for the replica's id."""
+    return {**_base(server), "NOTIFY_SOCKET": str(notify), ID_VARIABLE: " " * ID_ROOM}
+
+
+def can_be_spare(command: Sequence[str], env: Mapping[str, str], spare_env: Mapping[str, str]) -> bool:
+    """Whether a spare, started with `spare_env`, can become this process as if it had been started for it."""
+    runtime = tuple(command[: len(_RUNTIME)]) == _RUNTIME
+    return runtime and _read_at_start(env) == _read_at_start(spare_env)
+
+
+def _base(server: Mapping[str, str]) -> dict[str, str]:
+    return {**{name: server[name] for name in _INHERITED if name in server}, **_FIXED}
+
+
+def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(_READ_AT_START)}

@@ -4,7 +4,11 @@ Started by `replica.py` as `python -I -S keeper.py` with a `Plan` as JSON on sta
 depends on nobody: when control dies it goes on, and when it dies itself the kernel kills the replica. Standard library
 only, and only the cheap parts of it, because one runs beside every replica; one file, because it runs without this
 package on its path. `processes` and `identity` are also used by control. Must never write an environment variable's
-value anywhere.
+value anywhere, but for the replica's id.
+
+`pool.py` starts it as `python -I -S keeper.py --spare COMMAND…` with a socket as standard input: then it starts COMMAND,
+whatever replica that will be, and waits. One byte on the socket brings the plan as a file; from then on there is no
+difference. If the socket is closed first, both end.
 
 In the replica's folder it writes `keeper.json` (who it is, before the replica exists) and `exit.json` (how the replica
 ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
@@ -25,10 +29,15 @@ import socket
 import sys
 import time
 
+TYPE_CHECKING = False  # typing takes long to import as well
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 LINE_BYTES = 8192
 LAST_LINES = 20
 TERMINATION_BYTES = 4096
 NOT_STARTED = 75  # exit status of a keeper whose replica never began: EX_TEMPFAIL of sysexits.h
+ERRORS = "keeper.err"  # in the replica's folder: what a keeper itself complains about
 RESERVED_BYTES = 65_536  # on the disk, for how the replica ended: it may be full by then
 POKE_EVERY_S = 0.1  # at most one datagram about new output in this time
 # Between looks at memory that no group limits (no event tells of it), by how soon the limit could be reached.
@@ -39,6 +48,10 @@ ALARM_S = 2.0  # after the alarm of a full group: until when one of its processe
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STREAMS = ("stdout", "stderr")
+SPARE = "--spare"
+# What a spare leaves room for, in bytes, so that the process table can show whose it is once that is known.
+COMMAND_ROOM, ID_ROOM = 4096, 200
+ID_VARIABLE = "INLET_REPLICA_ID"
 
 
 class Plan:
@@ -74,6 +87,11 @@ class Process:
         self.parent = int(fields[1])
         self.ticks = sum(int(field) for field in fields[11:15])
         self.start = int(fields[19])
+
+
+def keeper_command(*arguments: str) -> list[str]:
+    """The command line of a keeper."""
+    return [sys.executable, "-I", "-S", __file__, *arguments]
 
 
 def process(pid: int) -> Process | None:
@@ -247,12 +265,143 @@ class Output:
         self._size += written
 
 
+def prctl(option: int, value: int) -> None:
+    """The system call of that name, for this process."""
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def confine(pid: int, plan: Plan) -> None:
+    """Put a process under the replica's limits; OSError if this machine does not let us."""
+    for path in plan.enter:
+        fd = os.open(path, os.O_WRONLY)
+        os.write(fd, str(pid).encode())
+        os.close(fd)
+    if plan.data_limit is not None:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (plan.data_limit, plan.data_limit))
+    if plan.cpus:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(thread), plan.cpus)
+
+
+def relabel(pid: int, command: list[str], replica_id: str) -> None:
+    """Let the process table show a process with this command line and replica id, as far as it was left room for them.
+
+    What the process itself thinks that they are stays as it is. OSError if this machine does not let us.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    arguments, arguments_end, variables, variables_end = (int(field) for field in fields[45:49])
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        words = b"\0".join(word.encode(errors="surrogateescape") for word in command)
+        room = arguments_end - arguments
+        memory.seek(arguments)
+        memory.write(words[: room - 1].ljust(room, b"\0"))
+        mark = f"{ID_VARIABLE}=".encode()
+        memory.seek(variables)
+        place = memory.read(variables_end - variables).find(mark)
+        if place < 0:
+            raise OSError(errno.ESRCH, "the process has ended")
+        memory.seek(variables + place + len(mark))
+        memory.write(replica_id.encode().ljust(ID_ROOM, b"\0"))
+
+
+class Child:
+    """The process that is, or will be, the replica. `streams` are the reading ends of its output, by descriptor."""
+
+    def __init__(self, become: Callable[[], None], stdin: int | None = None) -> None:
+        """Fork, and let the child call `become`, which ends in an exec; `stdin` is a descriptor, by default of nothing."""
+        self.streams: dict[int, str] = {}
+        ends = []
+        for stream in _STREAMS:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(read, False)
+            self.streams[read] = stream
+            ends.append(write)
+        keeper = os.getpid()
+        # A SIGTERM that we pass on must wait until the child can die of it: our handler would swallow it there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.dup2(os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin, 0)
+                os.dup2(ends[0], 1)
+                os.dup2(ends[1], 2)
+                prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() == keeper:
+                    become()
+            except OSError as error:
+                os.write(2, f"The replica could not be started: {error}\n".encode())
+            finally:
+                os._exit(127)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        for write in ends:
+            os.close(write)
+
+
+def execute(command: list[str], env: Mapping[str, str]) -> None:
+    """Become `command`, with signals as a fresh process has them; OSError if that cannot be."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    os.execvpe(command[0], command, env)  # noqa: S606
+
+
+class Spare:
+    """A child that was started before anybody knows what for; it waits at its standard input, as we do at ours."""
+
+    def __init__(self, command: list[str]) -> None:
+        """Start it; OSError if this machine does not let us, or would not later."""
+        self._orders, theirs = socket.socketpair()
+        executed, executing = os.pipe2(os.O_CLOEXEC)
+        room = " " * COMMAND_ROOM
+        self.child = Child(lambda: execute([*command, room], os.environ), stdin=theirs.fileno())
+        theirs.close()
+        os.close(executing)
+        os.read(executed, 1)  # nothing comes: the exec closes the other end
+        os.close(executed)
+        relabel(self.child.pid, command, "")
+        self._plan = -1
+
+    def wait(self) -> Plan | None:
+        """The plan, once it comes; None if nobody can send one any more, or the child has ended."""
+        control = socket.socket(fileno=0)
+        child = os.pidfd_open(self.child.pid)
+        poll = select.poll()
+        for awaited in (control.fileno(), child):
+            poll.register(awaited, select.POLLIN)
+        if control.fileno() not in dict(poll.poll()):
+            return None
+        os.close(child)
+        _, files, _, _ = socket.recv_fds(control, 1, 1)
+        if not files:
+            return None
+        (self._plan,) = files
+        with open(self._plan, "rb", closefd=False) as file:
+            return Plan(**json.load(file))
+
+    def show(self, plan: Plan) -> None:
+        """Look like the keeper and the replica of this plan; OSError if this machine does not let us."""
+        errors = os.open(os.path.join(plan.folder, ERRORS), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(errors, 2)
+        os.close(errors)
+        relabel(os.getpid(), keeper_command(plan.replica_id), plan.replica_id)
+        relabel(self.child.pid, plan.command, plan.replica_id)
+
+    def engage(self, plan: Plan) -> Child:
+        """Let the child be the replica of this plan."""
+        confine(self.child.pid, plan)
+        socket.send_fds(self._orders, [b"\0"], [self._plan])
+        self._orders.close()
+        os.close(self._plan)
+        return self.child
+
+
 class Keeper:
     """One replica, from before its first instruction to after its last."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._output = Output(plan.log, plan.log_bytes)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._poll = select.poll()
@@ -266,10 +415,10 @@ class Keeper:
         self._alarm = -1  # readable when a group of version 1 is out of memory
         self._watch_at = self._poked_at = self._alarmed_until = 0.0
 
-    def start(self) -> None:
-        """Start the replica; OSError if this machine does not let us."""
+    def start(self, spare: Spare | None = None) -> None:
+        """Start the replica, in the process that is there already if there is one; OSError if it cannot be."""
         # Processes that the replica leaves behind become ours, so that they can be ended.
-        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -279,7 +428,10 @@ class Keeper:
         self._poll.register(wake, select.POLLIN)
         self._listen()
         self._wake = wake
-        self._launch()
+        child = Child(self._become) if spare is None else spare.engage(self._plan)
+        self._child, self._pipes = child.pid, child.streams
+        for stream in self._pipes:
+            self._poll.register(stream, select.POLLIN)
 
     def run(self) -> None:
         """Serve the replica until its end, write down how it ended."""
@@ -323,51 +475,11 @@ class Keeper:
         os.close(watched)
         os.close(control)
 
-    def _launch(self) -> None:
-        keeper = os.getpid()
-        ends = []
-        for stream in _STREAMS:
-            read, write = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(read, False)
-            self._pipes[read] = stream
-            self._poll.register(read, select.POLLIN)
-            ends.append(write)
-        # A SIGTERM that we pass on must wait until the child can die of it: our handler would swallow it there.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-        self._child = os.fork()
-        if self._child == 0:
-            try:
-                self._become(keeper, ends)
-            except OSError as error:
-                os.write(2, f"The replica could not be started: {error}\n".encode())
-            finally:
-                os._exit(127)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-        for write in ends:
-            os.close(write)
-
-    def _become(self, keeper: int, ends: list[int]) -> None:
-        """In the child: take on limits and streams, then become the replica."""
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(ends[0], 1)
-        os.dup2(ends[1], 2)
-        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != keeper:
-            return
-        for path in self._plan.enter:
-            fd = os.open(path, os.O_WRONLY)
-            os.write(fd, b"0")
-            os.close(fd)
-        if self._plan.data_limit is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (self._plan.data_limit, self._plan.data_limit))
-        if self._plan.cpus:
-            os.sched_setaffinity(0, self._plan.cpus)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    def _become(self) -> None:
+        """In the child: take on limits, then become the replica."""
+        confine(os.getpid(), self._plan)
         os.chdir(os.path.join(self._plan.folder, "work"))
-        os.execvpe(self._plan.command[0], self._plan.command, self._plan.env)  # noqa: S606
+        execute(self._plan.command, self._plan.env)
 
     def _round(self, wake: int) -> None:
         for fd, _ in self._poll.poll(self._timeout() * 1000):
@@ -532,18 +644,26 @@ class Keeper:
 
 
 def main() -> None:
-    """Read the plan, leave the caller's session, say who we are, keep the replica."""
-    plan = Plan(**json.load(sys.stdin))
+    """Leave the caller's session, learn the plan, say who we are, keep the replica."""
     os.setsid()
     os.closerange(3, 65536)  # whatever control had open by mistake must not stay open with us
-    keeper = Keeper(plan)
+    spare = None
     try:
+        if sys.argv[1:2] == [SPARE]:
+            spare = Spare(sys.argv[2:])
+            plan = spare.wait()
+            if plan is None:
+                return
+            spare.show(plan)
+        else:
+            plan = Plan(**json.load(sys.stdin))
         # Fails, and ends this process, if control gave up on this replica before we came to life.
         write_whole(
             os.path.join(plan.folder, "keeper.json"), {"pid": os.getpid(), "identity": identity(os.getpid())}
         )
         reserve(os.path.join(plan.folder, "exit.json"))
-        keeper.start()
+        keeper = Keeper(plan)
+        keeper.start(spare)
     except OSError as error:
         try:
             os.write(2, f"{error.strerror}\n".encode())

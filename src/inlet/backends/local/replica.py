@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +25,7 @@ from inlet.backends.local.limits import Allotment
 from inlet.backends.local.probe import CannotAsk, Health, probe
 from inlet.backends.local.records import ReplicaFolder, ReplicaRecord
 from inlet.backends.local.site import Site
+from inlet.backends.local.spawn import packed, spawn
 from inlet.backends.local.strays import kill_processes_of
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica
 
@@ -127,6 +126,8 @@ class Replica:
                 termination_log=folder.termination_log,
                 notify=site.notify,
                 vcpus=allotment.vcpus,
+                memory=allotment.memory,
+                artifacts=site.artifacts,
             )
             plan = keeper.Plan(
                 replica_id=replica_id,
@@ -143,7 +144,7 @@ class Replica:
                 watched_memory=confinement.watched_memory,
                 cpus=list(confinement.cpus),
             )
-            replica._watch(_spawn(plan))
+            replica._watch(site.pool.take(plan) or _spawn(plan))
         except OSError:
             # The keeper may run already, if watching it was what failed.
             site.spawn(replica._clear_away(leftovers=True))
@@ -336,32 +337,11 @@ class Replica:
 
 
 def _spawn(plan: keeper.Plan) -> int:
-    """Start a keeper; its process id. The plan travels in anonymous memory: it holds secrets, and no pipe is so large.
-
-    The two variables mark the process as ours even before it has written down who it is.
-    """
-    document = json.dumps(vars(plan)).encode()
-    memory = os.memfd_create("plan", os.MFD_CLOEXEC)
-    try:
-        with open(memory, "wb", closefd=False) as file:
-            file.write(document)
-        os.lseek(memory, 0, os.SEEK_SET)
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", keeper.__file__, plan.replica_id],
-            {name: plan.env[name] for name in ("NOTIFY_SOCKET", "INLET_REPLICA_ID")},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, memory, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (
-                    os.POSIX_SPAWN_OPEN,
-                    2,
-                    f"{plan.folder}/keeper.err",
-                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-                    0o600,
-                ),
-            ],
-            setsigmask=[],
+    """Start a keeper; its process id. The two variables mark it as ours even before it has written down who it is."""
+    with packed(plan) as memory:
+        return spawn(
+            [plan.replica_id],
+            {name: plan.env[name] for name in ("NOTIFY_SOCKET", keeper.ID_VARIABLE)},
+            stdin=memory,
+            errors=f"{plan.folder}/{keeper.ERRORS}",
         )
-    finally:
-        os.close(memory)

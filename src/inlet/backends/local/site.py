@@ -17,6 +17,7 @@ from typing import Any
 
 from inlet.backends.local.command import Command
 from inlet.backends.local.limits import Allotment, Rung
+from inlet.backends.local.pool import Pool
 from inlet.backends.local.records import SetFolder, safe
 from inlet.core.errors import BackendUnavailable
 
@@ -41,6 +42,7 @@ class Timing:
     keeper_late: float = 15.0  # beyond the end of a drain, before a keeper that should have ended is killed
     settle: float = 60.0  # a replica that was ready for so long has lasted
     longest_backoff: float = 30.0
+    refill: float = 2.0  # before a spare process is started in the place of one that became a replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,12 @@ class Site:
     home: Path
     sockets: Path
     cache: Path
+    artifacts: Path | None
     drain_seconds: float
     log_bytes: int
     timing: Timing
     command: Command
+    pool: Pool
     rung: Rung
     machine: Allotment
     changed: Callable[[], None]
@@ -61,7 +65,7 @@ class Site:
 
     @property
     def notify(self) -> Path:
-        return self.sockets / "notify.sock"
+        return notify_socket(self.sockets)
 
     def set_folder(self, set_id: str) -> SetFolder:
         return SetFolder(self.home / "replicas" / safe(set_id))
@@ -83,6 +87,11 @@ class Site:
         """Wait for all spawned work."""
         while self._work:
             await asyncio.wait(self._work)
+
+
+def notify_socket(sockets: Path) -> Path:
+    """Where replicas of this installation report to."""
+    return sockets / "notify.sock"
 
 
 def subtree_name(home: Path) -> str:
