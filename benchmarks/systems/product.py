@@ -34,7 +34,14 @@ class Inlet:
     @contextmanager
     def serve(self, model: Path) -> Iterator[ServedByInlet]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            env = {"INLET_MODELS": str(model.parent), "INLET_LOG_LEVEL": "warning"}
+            env = {
+                "INLET_MODELS": str(model.parent),
+                "INLET_LOG_LEVEL": "warning",
+                "INLET_PRECISION": self.pinned or "auto",
+                "INLET_ARTIFACTS": str(
+                    model.parent / "artifacts"
+                ),  # made in the first round, found in the others
+            }
             try:
                 with on(server_cores()), installation(Path(folder) / "home", env) as running:
                     yield self._deploy(running, model)
@@ -42,14 +49,12 @@ class Inlet:
                 raise NotMeasured(str(error)) from error
 
     def _deploy(self, running: Installation, model: Path) -> ServedByInlet:
-        changes = {"model__env": {"INLET_PRECISION": self.pinned}} if self.pinned else {}
         running.create(
             ENDPOINT,
             str(model),
             model__task="text-classification",
             compute__instanceSize=f"x{SERVER_CORES}",
             compute__scaling__minReplica=0,  # so that it can sleep
-            **changes,
         )
         running.wait_for_state(ENDPOINT, "running", within=600)
         headers = (("Authorization", f"Bearer {running.token('infer')}"),)

@@ -109,6 +109,11 @@ class Settings:
         "endpoint's own variable of that name wins.",
         choices=tuple(Precision),
     )
+    artifacts: str = _setting(
+        "",
+        "Folder of artifacts, also one that several machines share; default artifacts in the home.",
+        like=(_are_folders, "an absolute path"),
+    )
     warm_pool: int = _setting(
         1, "Processes that wait to become the next replica, each with some 45 MB of memory; 0: none."
     )
@@ -193,9 +198,9 @@ class Settings:
         return self.home / "hub"
 
     @property
-    def artifacts(self) -> Path:
+    def artifact_folder(self) -> Path:
         """What models are computed by, shared by all replicas of this machine."""
-        return self.home / "artifacts"
+        return Path(self.artifacts).expanduser() if self.artifacts else self.home / "artifacts"
 
     @property
     def context_file(self) -> Path:

@@ -81,7 +81,7 @@ def build(
             task=source.task,
             precision=precision,
             threads=threads or len(os.sched_getaffinity(0)),
-            store=settings.artifacts,
+            store=settings.artifact_folder,
             samples=samples and samples.resolve(),
         )
         digest = worker.run(job, show)
@@ -188,7 +188,7 @@ def remove(artifact_id: _Digest, output_: options.Format = output.Output.TABLE) 
 def _store() -> Store:
     from inlet.runtime.artifact.store import Store
 
-    return Store(Settings.from_env().artifacts)
+    return Store(Settings.from_env().artifact_folder)
 
 
 def _fetch(

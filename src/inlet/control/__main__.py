@@ -110,7 +110,7 @@ async def _main(settings: Settings) -> None:
         home=settings.home,
         run_dir=settings.run_dir,
         cache=settings.downloads,
-        artifacts=settings.artifacts,
+        artifacts=settings.artifact_folder,
         drain_seconds=settings.drain_seconds,
         strict_instances=settings.strict_instances,
         warm_pool=settings.warm_pool,

@@ -81,7 +81,7 @@ def build_app(
         v1.routes(guard=guard, operations=operations, views=views, backend=backend, store=store)
     )
     app.include_router(accounts.routes(guard=guard, store=store, wake=wake, clock=clock))
-    app.include_router(artifacts.routes(guard=guard, folder=settings.artifacts))
+    app.include_router(artifacts.routes(guard=guard, folder=settings.artifact_folder))
     app.include_router(about.routes(guard=guard, standing=standing))
     _add_pages(app, settings, standing)
     return app
