@@ -284,6 +284,32 @@ async def test_where_memory_is_short_there_is_none(home: Path) -> None:
     await pool.close()
 
 
+async def test_however_often_none_could_be_started_the_next_try_comes(home: Path) -> None:
+    pool = Pool(1, notify=home / "run" / "notify.sock", memory=ROOM, delay=2.0)
+    pool._failures = 5000
+    with structlog.testing.capture_logs() as told:
+        pool._failed("no such luck")
+    assert told[0]["retry_in"] == 600
+    assert pool._timer is not None
+    await pool.close()
+
+
+async def test_a_folder_of_packages_that_is_gone_is_a_change_and_no_failure(
+    warm: WarmWorld, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages"
+    await asyncio.to_thread(installed.mkdir)
+    first = await asyncio.to_thread(warm.spare)
+    monkeypatch.syspath_prepend(installed)
+    os.kill(first.ppid(), signal.SIGKILL)
+    spare = await asyncio.to_thread(warm.spare, first)
+    await asyncio.to_thread(installed.rmdir)
+    await warm.backend.apply(served())
+    await warm.until_ready()
+    assert replica_process(home) != spare
+    assert await gone(spare.pid)
+
+
 async def test_none_are_kept_for_commands_that_are_not_ours_to_start(home: Path) -> None:
     world = LocalWorld(home)
     await world.open()

@@ -19,7 +19,7 @@ import psutil
 
 from tests.control_groups import subtrees_of
 
-from .installation import Installation, command, contents, is_keeper, wait_for
+from .installation import Installation, command, contents, is_keeper, is_spare, wait_for
 
 PATIENCE_S = 120.0  # a replica that was killed again and again is started after 30 seconds
 PAUSES_S = (0.0, 0.0, 0.02, 0.1, 0.3, 1.0)
@@ -166,8 +166,11 @@ class Chaos:
         groups = {path.name for path in groups_of(self._inlet.home)}
         if len(groups) > len(replicas):
             found.append(f"control groups {groups}")
-        if len(self._inlet.processes()) != 2 + 2 * len(replicas):  # router, control; each with its keeper
-            found += [f"process {p.pid} {command(p)}" for p in self._inlet.processes()]
+        processes = [words for p in self._inlet.processes() if (words := command(p))]
+        spares = [words for words in processes if is_spare(words)]
+        # Router, control; each replica with its keeper; at most one spare with its own.
+        if len(processes) - len(spares) != 2 + 2 * len(replicas) or len(spares) > 2:
+            found += [f"process {words}" for words in processes]
         return found
 
 

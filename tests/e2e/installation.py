@@ -50,6 +50,11 @@ def is_keeper(words: list[str]) -> bool:
     return any("keeper" in word for word in words)
 
 
+def is_spare(words: list[str]) -> bool:
+    """Whether it is a process that waits to become a replica, or the keeper of one."""
+    return "--spare" in words or "inlet.runtime.spare" in words
+
+
 class Installation:
     """`start()`, then `url`, `api` (an httpx client of the public API with the admin token), and kills."""
 

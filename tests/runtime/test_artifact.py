@@ -14,15 +14,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from inlet.control.artifacts import manifests
 from inlet.core.computing import share_of
 from inlet.core.errors import Invalid, NotFound, Refused
-from inlet.runtime.artifact import identity
+from inlet.runtime.artifact import identity, worker
 from inlet.runtime.artifact.build import choose
 from inlet.runtime.artifact.candidates import finer, int8_variants
+from inlet.runtime.artifact.corpus import read_samples
 from inlet.runtime.artifact.gate import Difference, Verdict
 from inlet.runtime.artifact.manifest import Manifest, Tried
 from inlet.runtime.artifact.store import GRAPH, Store, described
 from inlet.runtime.artifact.traffic import Recorder, recorded, traffic_file
+from inlet.runtime.artifact.worker import Job
 from inlet.runtime.engines.base import BF16, FP32, Variant
 from inlet.runtime.engines.openvino.engine import can_bf16
 from inlet.runtime.texts import Text
@@ -56,10 +59,18 @@ def test_a_manifest_survives_being_written() -> None:
     assert Manifest.load(made.dump()).digest == made.digest != replace(made, reason="other").digest
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 1, "tried": [3]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 1, "tried": [3]}', b"[" * 100_000]
+)
 def test_a_damaged_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(Refused, match="damaged"):
         Manifest.load(content)
+
+
+@pytest.mark.parametrize("wrong", [{"files": 3}, {"files": {GRAPH: {}}}, {"key": [1]}])
+def test_a_manifest_with_fields_of_other_kinds_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="damaged"):
+        Manifest.load(json.dumps({**json.loads(manifest().dump()), **wrong}).encode())
 
 
 def test_a_manifest_of_another_version_is_refused() -> None:
@@ -91,6 +102,8 @@ def test_an_artifact_that_lost_a_file_is_not_used(tmp_path: Path) -> None:
     assert store.find("k") is None
     with pytest.raises(Refused, match=r"has lost graph\.xml"):
         store.get(made.digest)
+    (tmp_path / "keys" / "k").write_bytes(b"\xff")
+    assert store.find("k") is None
 
 
 def test_a_removed_artifact_is_made_anew(tmp_path: Path) -> None:
@@ -102,12 +115,27 @@ def test_a_removed_artifact_is_made_anew(tmp_path: Path) -> None:
     assert published(store) == made
 
 
+def test_an_artifact_is_removed_whatever_else_is_gone_or_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = store.get(published(store).digest)
+    (tmp_path / "keys" / "other").write_bytes(b"\xff")
+    store.remove(made)
+    store.remove(made)  # another process was faster
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["other"]
+    again = store.get(published(store).digest)
+    shutil.rmtree(tmp_path / "keys")
+    store.remove(again)
+    assert store.all() == []
+
+
 def test_builds_that_do_not_end_are_counted(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for _ in range(2):
         with store.building("k"):
             store.begin("k")
     assert store.failures("k") == 2
+    store.ended("k")
+    assert store.failures("k") == 0
     published(store)
     assert store.failures("k") == 0
 
@@ -223,6 +251,10 @@ def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference,
     eventually(lambda: info(first)["artifact"])
     after = info(first)
     assert ask(first) == after["precision"]
+    if before["artifact"] is None:  # what answers already is not loaded a second time
+        stays = before["variant"] == after["variant"]
+        wanted = f"{after['precision']} stays: " if stays else f"from now on in {after['precision']}: "
+        eventually(lambda: wanted in first.log.read_text())
     # From then on it is fixed: the next one starts with it, and makes nothing.
     second = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
     assert info(second)["artifact"] == after["artifact"]
@@ -259,6 +291,54 @@ def test_a_build_ends_with_its_replica(made: Reference, started: object) -> None
     eventually(lambda: not found.is_running() or found.status() == psutil.STATUS_ZOMBIE)
 
 
+def test_a_damaged_artifact_is_made_again(made: Reference, started: object, tmp_path: Path) -> None:
+    pinned = {"INLET_PRECISION": "int8"}
+    first = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    digest = info(first)["artifact"]["id"]  # type: ignore[index]
+    graph = tmp_path / "artifacts" / str(digest) / GRAPH
+    graph.write_bytes(b" " * graph.stat().st_size)
+    second = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    assert ask(second) == "int8"
+    assert info(second)["artifact"]["id"] != digest  # type: ignore[index]
+    assert not graph.exists()
+
+
+def job(model: Path, store: Path, **changes: object) -> Job:
+    asked = Job(model, str(model), None, "text-classification", "auto", 1, store)
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def test_builds_that_were_killed_are_not_tried_for_a_while_but_for_a_pinned_precision(
+    made: Reference, tmp_path: Path
+) -> None:
+    model, store = made.model("topics"), Store(tmp_path)
+    for precision in ("auto", "int8"):
+        key = identity.key_of(model, revision=None, head="sequence", precision=precision)
+        for _ in range(3):
+            store.begin(identity.digest(key))
+    assert store.get(worker.run(job(model, tmp_path, precision="int8"), print)).manifest.tried
+    with pytest.raises(Refused, match="3 builds in a row did not end"):
+        worker.run(job(model, tmp_path), print)
+    for path in (tmp_path / "failed").iterdir():
+        os.utime(path, times=(0, path.stat().st_mtime - 3600))
+    assert store.get(worker.run(job(model, tmp_path), print)).manifest.tried
+
+
+def test_samples_for_a_choice_that_was_made_are_refused(made: Reference, tmp_path: Path) -> None:
+    model, samples = made.model("topics"), tmp_path / "mine.txt"
+    samples.write_text("".join(f"text {number}\n" for number in range(60)))
+    digest = worker.run(job(model, tmp_path / "store"), print)
+    with pytest.raises(Refused, match=f"inlet artifact remove {digest[:12]}"):
+        worker.run(job(model, tmp_path / "store", samples=samples), print)
+
+
+def test_a_damaged_manifest_keeps_no_other_artifact_from_being_listed(tmp_path: Path) -> None:
+    made = published(Store(tmp_path))
+    (tmp_path / ("0" * 64)).mkdir()
+    (tmp_path / ("0" * 64) / "manifest.json").touch()
+    assert [item["id"] for item in manifests(tmp_path)] == [made.digest]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_pinned_precision_is_served(made: Reference, started: object, precision: str) -> None:
     if precision == "bf16" and not can_bf16():
@@ -289,7 +369,9 @@ def test_an_artifact_of_another_machine_is_checked_and_taken_over(tmp_path: Path
         Store(tmp_path / "third").adopt(made, lambda _, path: path.write_text("cut") and None)
     evil = replace(made, files={"../../evil": {"sha256": "", "size": 0}})
     with pytest.raises(Refused, match="which none has"):
-        here.adopt(evil, fetch)
+        Store(tmp_path / "fourth").adopt(evil, fetch)
+    other = replace(made, reason="another choice")
+    assert here.adopt(other, fetch) == taken  # a choice stays as it is
 
 
 def test_what_fits_another_cpu_does_not_fit_this_one(made: Reference) -> None:
@@ -297,6 +379,7 @@ def test_what_fits_another_cpu_does_not_fit_this_one(made: Reference) -> None:
     assert identity.fits(key)
     assert not identity.fits({**key, "cpu": "another"})
     assert not identity.fits({**key, "engines": {"openvino": "1"}})
+    assert not identity.fits({})
 
 
 def test_a_share_of_the_traffic_is_kept_for_the_next_check(
@@ -317,6 +400,9 @@ def test_a_share_of_the_traffic_is_kept_for_the_next_check(
     verdicts = [item["verdicts"] for item in artifact["tried"] if item["verdicts"]]
     assert all(set(found) == {"corpus", "traffic"} for found in verdicts)
     assert all(not found["traffic"]["worst"] for found in verdicts)
+    # Nor does anybody learn them who takes the artifact over.
+    (kept_manifest,) = (tmp_path / "artifacts").glob("*/manifest.json")
+    assert "fish number" not in kept_manifest.read_text()
 
 
 def test_nothing_is_kept_unasked(made: Reference, started: object, tmp_path: Path) -> None:
@@ -341,6 +427,13 @@ def test_a_file_of_traffic_that_a_killed_process_left_is_read_as_far_as_it_goes(
 def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
     with pytest.raises(Invalid, match="INLET_SAMPLE_TRAFFIC"):
         share_of(share)
+
+
+def test_half_a_character_in_a_file_of_samples_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"inputs": "whole"}\n{"inputs": "a\\ud800b"}\n')
+    with pytest.raises(Invalid, match="line 2: not JSON"):
+        read_samples(path)
 
 
 @pytest.mark.parametrize(

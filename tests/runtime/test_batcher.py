@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -232,7 +234,8 @@ async def test_what_has_begun_in_time_is_finished() -> None:
         assert await begun == [5, 5]
 
 
-async def test_too_much_work_in_front_is_refused_at_once() -> None:
+async def test_too_much_work_in_front_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher._OPENING_S", 0.0)
     lane = GatedLane()
     with batching(lane, max_wait=0.0) as batcher:
         lane.permits.release(2)
@@ -249,6 +252,20 @@ async def test_too_much_work_in_front_is_refused_at_once() -> None:
         assert await batcher.run([text(8)], first) == [8]
 
 
+async def test_what_was_held_up_by_a_start_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher._OPENING_S", 60.0)
+    lane = GatedLane()
+    with batching(lane, max_wait=0.0) as batcher:
+        lane.permits.release(2)
+        await batcher.run([text(8)], first)
+        await batcher.run([text(8)], first)
+        held = await started(*(batcher.run([text(8)], first) for _ in range(400)))
+        with pytest.raises(TooMany, match="more than 0 s"):  # it would not wait
+            batcher.admit(patience=0)
+        lane.permits.release(1000)
+        assert await asyncio.gather(*held) == [[8]] * 400
+
+
 async def test_a_failure_belongs_to_those_in_the_batch() -> None:
     lane = GatedLane()
     with batching(lane) as batcher:
@@ -261,6 +278,17 @@ async def test_a_failure_belongs_to_those_in_the_batch() -> None:
         lane.permits.release(100)
         assert await batcher.run([text(6)], first) == [6]
     assert lane.shapes == [(2, 8), (1, 8)]  # the third text was not computed in vain
+
+
+async def test_a_failure_says_nothing_about_costs() -> None:
+    lane = GatedLane()
+    lane.failure = ValueError("no such token")
+    lane.permits.release(2)
+    with batching(lane) as batcher:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no such token"):
+                await batcher.run([text(6)], first)
+        assert batcher._costs.of((1, 8)) == 0
 
 
 async def test_shapes_are_shown_in_quiet_moments_and_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +319,92 @@ async def test_a_comparison_that_nobody_waits_for_gives_way(monkeypatch: pytest.
         assert lane.shapes[:2] == [(8, 8), (1, 8)]
         lane.permits.release(100)
         await asyncio.to_thread(eventually, lambda: lane.shapes[2:] == compared(8, 8))
+
+
+async def test_requests_that_keep_interrupting_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first quiet moment comes at once, the one after an interruption never.
+    monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 0.0)
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        batcher.warm_up([(8, 8)])
+        await asyncio.to_thread(eventually, lambda: lane.shapes)
+        monkeypatch.setattr("inlet.runtime.batcher._QUIET_S", 30.0)
+        (urgent,) = await started(batcher.run([text(5)], first))
+        lane.permits.release(2)
+        assert await urgent == [5]
+        assert batcher._timer is not None
+        assert batcher._timer.when() > asyncio.get_running_loop().time() + 30.0
+
+
+async def test_narrow_lanes_that_come_too_late_are_let_go() -> None:
+    class SlowToGrow(GatedEngine):
+        asked, made = threading.Event(), threading.Event()
+
+        def narrow(self) -> Sequence[Any]:
+            self.asked.set()
+            assert self.made.wait(60)
+            return [GatedLane(), GatedLane()]
+
+    wide = GatedLane()
+    wide.permits.release(1000)
+    engine = SlowToGrow(wide)
+    with batching(engine) as batcher:
+        await batcher.run([text(6), text(20)], first)
+        assert await asyncio.to_thread(engine.asked.wait, 60)
+    engine.made.set()
+    growing = [thread for thread in threading.enumerate() if thread.name == "narrow lanes"]
+    await asyncio.to_thread(lambda: [thread.join(60) for thread in growing])
+    await asyncio.sleep(0)  # the loop hears of them
+    assert batcher._lanes.narrow == 0
+
+
+async def test_a_closed_batcher_lets_its_engine_go() -> None:
+    lane = GatedLane()
+    lane.permits.release(1)
+    there = weakref.ref(lane)
+    gc.disable()  # a collection of everything may not come for hours
+    try:
+        with batching(lane) as batcher:
+            assert await batcher.run([text(5)], first) == [5]
+        del lane
+        await asyncio.to_thread(eventually, lambda: there() is None)
+    finally:
+        gc.enable()
+
+
+async def test_narrow_lanes_share_what_waits_and_all_have_some() -> None:
+    wide, narrow = GatedLane(), [GatedLane() for _ in range(4)]
+    for lane in (wide, *narrow):
+        lane.permits.release(1000)
+    with batching(wide, *narrow) as batcher:
+        for _ in range(3):  # so that all is compared
+            await batcher.run([text(6)] * 9, first)
+            await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        for lane in (wide, *narrow):
+            lane.shapes.clear()
+            lane.permits = threading.Semaphore(0)
+        (nine,) = await started(batcher.run([text(6)] * 9, first))
+        await asyncio.to_thread(eventually, lambda: all(lane.shapes for lane in narrow))
+        assert sorted(lane.shapes for lane in narrow) == [[(1, 8)], [(2, 8)], [(2, 8)], [(2, 8)]]
+        for lane in (wide, *narrow):
+            lane.permits.release(1000)
+        assert await nine == [6] * 9
+
+
+async def test_fewer_long_texts_than_lanes_get_the_wide_one() -> None:
+    wide, narrow = GatedLane(), [GatedLane() for _ in range(4)]
+    for lane in (wide, *narrow):
+        lane.permits.release(1000)
+    with batching(wide, *narrow) as batcher:
+        for _ in range(2):
+            await batcher.run([text(300)] * 8, first)
+            await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        assert all(lane.shapes for lane in narrow)
+        for lane in (wide, *narrow):
+            lane.shapes.clear()
+        assert await batcher.run([text(300)] * 2, first) == [300] * 2
+        assert wide.shapes == [(1, 320)] * 2
+        assert not any(lane.shapes for lane in narrow)
 
 
 async def test_nothing_to_do_is_done_at_once() -> None:

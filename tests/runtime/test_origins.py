@@ -334,3 +334,15 @@ def test_a_replica_serves_a_stranger(
         answer = replica.ask({"inputs": "the team won"})
         assert answer[0]["label"] in info["labels"] if info["labels"] else len(answer[0][0]) == 32
     assert any("exporting" in line or "torch" in line for line in replica.told)
+
+
+def test_sizes_that_leave_no_room_are_refused_and_tokens_outside_the_vocabulary_ignored(
+    tmp_path: Path,
+) -> None:
+    sizes = {"vocab_size": 90, "hidden_size": 8}
+    with pytest.raises(Refused, match="no room for a text"):
+        model_shape(
+            {**sizes, "model_type": "roberta", "max_position_embeddings": 2, "pad_token_id": 1}, tmp_path
+        )
+    shape = model_shape({**sizes, "pad_token_id": 90, "eos_token_id": 10**9}, tmp_path)
+    assert (shape.pad_id, shape.end_id) == (0, None)

@@ -15,7 +15,7 @@ import typer
 from inlet.cli import options, output, words
 from inlet.cli.progress import shown
 from inlet.cli.session import connect
-from inlet.core.errors import Invalid
+from inlet.core.errors import Invalid, Refused
 from inlet.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,7 +156,11 @@ def pull(
     store, taken, unfit = _store(), [], 0
     with connect(url, token) as client, shown() as show:
         for item in client.list_artifacts():
-            manifest = Manifest.load(orjson.dumps(item["manifest"]))
+            try:
+                manifest = Manifest.load(orjson.dumps(item["manifest"]))
+            except Refused:  # of another version of Inlet
+                unfit += 1
+                continue
             if not identity.fits(manifest.key):
                 unfit += 1
             elif store.find(identity.digest(manifest.key)) is None:

@@ -7,6 +7,7 @@ business of whoever takes them, who also checks them against the names that are 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -35,7 +36,7 @@ def routes(*, guard: Guard, folder: Path) -> APIRouter:
         """The manifests of all artifacts of this machine, by id."""
         caller = await guard(request)
         caller.require(Permission.ADMIN, EVERYWHERE)
-        return answer({"items": await asyncio.to_thread(_manifests, folder)})
+        return answer({"items": await asyncio.to_thread(manifests, folder)})
 
     @router.get("/api/inlet/artifacts/{artifact}/{file}")
     async def read_artifact(request: Request, artifact: str, file: str) -> Response:
@@ -50,12 +51,13 @@ def routes(*, guard: Guard, folder: Path) -> APIRouter:
     return router
 
 
-def _manifests(folder: Path) -> list[dict[str, Any]]:
+def manifests(folder: Path) -> list[dict[str, Any]]:
+    """Those of the folder that can be read, each with its artifact's name."""
     if not folder.is_dir():
         return []
-    names = sorted(path.name for path in folder.iterdir() if _DIGEST.fullmatch(path.name))
-    return [
-        {"id": name, "manifest": json.loads(path.read_bytes())}
-        for name in names
-        if (path := folder / name / "manifest.json").is_file()
-    ]
+    found = []
+    for name in sorted(path.name for path in folder.iterdir() if _DIGEST.fullmatch(path.name)):
+        # Removed at this moment, or damaged: nobody can take it over.
+        with contextlib.suppress(OSError, ValueError):
+            found.append({"id": name, "manifest": json.loads((folder / name / "manifest.json").read_bytes())})
+    return found

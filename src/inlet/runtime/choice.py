@@ -8,6 +8,7 @@ way than it came (by torch, or quantised by somebody else) is served as it came.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +33,9 @@ from inlet.runtime.origins.choose import Kind
 from inlet.runtime.origins.opening import Opened
 
 Report = Callable[[str], None]
-_MEMORY_PER_BYTE = 2.2  # of the weights' files: the engines of all variants at once, and int8 copies
+_MEMORY_PER_BYTE = (
+    3.2  # of the weights in fp32, which may have to be made: engines of all variants at once, and int8 copies
+)
 _MEMORY_BESIDE = 300_000_000  # interpreter, libraries, answers
 _log = logging.getLogger(__name__)
 
@@ -65,9 +68,9 @@ def choose(model: Model, options: Options, report: Report) -> Choice:
     )
     chooser = _Chooser(model, options, job, Store(options.artifacts))
     pinned = precision in (Precision.FP32, Precision.BF16)
-    found = None if pinned else chooser.found()
-    if found is not None:  # the common case, and the one that must be quick
-        return chooser.taken(found)
+    settled = None if pinned else chooser.settled()
+    if settled is not None:  # the common case, and the one that must be quick
+        return settled
     opened = model.open(job.exports(model.head), report)
     if pinned or not opened.improvable:
         return _as_it_came(model, opened, options, precision)
@@ -76,7 +79,9 @@ def choose(model: Model, options: Options, report: Report) -> Choice:
     variant = first(bf16=can_bf16())
     engine = opened.graph.compile(variant, threads=options.threads)
     return Choice(
-        engine, f"{variant.precision} until the others are checked against fp32", better=chooser.made
+        engine,
+        f"{variant.precision} until the others are checked against fp32",
+        better=replace(chooser, serving=engine).made,
     )
 
 
@@ -113,14 +118,30 @@ def _as_it_came(model: Model, opened: Opened, options: Options, precision: Preci
 
 @dataclass(frozen=True, slots=True)
 class _Chooser:
-    """Finds, makes and takes the artifact of one model."""
+    """Finds, makes and takes the artifact of one model. `serving`: what answers meanwhile."""
 
     model: Model
     options: Options
     job: Job
     store: Store
+    serving: Engine | None = None
 
-    def found(self) -> Artifact | None:
+    def settled(self) -> Choice | None:
+        """The choice that was made before, if it was. What is damaged is cleared away, to be made again."""
+        artifact = self._found()
+        if artifact is None:
+            return None
+        try:
+            return self.taken(artifact)
+        except Refused as error:
+            if self.store.intact(artifact):
+                raise
+            _log.warning("the artifact %s is damaged: %s", artifact.folder.name[:12], error)
+            with contextlib.suppress(OSError):
+                self.store.remove(artifact)
+            return None
+
+    def _found(self) -> Artifact | None:
         key = identity.key_of(
             self.model.folder,
             revision=self.job.revision,
@@ -133,20 +154,39 @@ class _Chooser:
         """Make it in a process of its own and take its choice; fp32 if that fails."""
         try:
             self._check_memory()
+        except Unavailable as error:
+            if self.serving is not None:
+                # fp32 beside it would need still more. Nothing was refused, it could only not be checked.
+                _log.warning("%s is not checked: %s", self.serving.variant.precision, error)
+                return Choice(self.serving, f"not checked: {error}")
+            if self.job.precision == Precision.INT8:
+                raise
+            _log.warning("nothing is checked, so fp32 it is: %s", error)
+            return Choice(self._compiled_fp32(report), f"nothing else was checked: {error}")
+        try:
             return self.taken(self.store.get(worker.run(self.job, report)))
         except InletError as error:
             if self.job.precision == Precision.INT8:
                 raise
             _log.warning("no variant was checked, so fp32 it is: %s", error)
-            return Choice(self._compiled_fp32(report), f"no variant was checked: {error}")
+            cause = str(error)
+        except OSError as error:  # the folder was taken away, or no process can be started
+            if self.job.precision == Precision.INT8:
+                raise
+            _log.warning("no variant was checked, so fp32 it is", exc_info=error)
+            cause = error.strerror or type(error).__name__
+        return Choice(self._compiled_fp32(report), f"no variant was checked: {cause}")
 
     def taken(self, artifact: Artifact) -> Choice:
         """The artifact's choice, ready to compute."""
+        engine: Engine
         manifest = artifact.manifest
         _log.info("artifact %s: %s, %s", manifest.digest[:12], manifest.chosen.name, manifest.reason)
-        if artifact.graph is not None:
+        if self.serving is not None and self.serving.variant == manifest.chosen:
+            engine = self.serving
+        elif artifact.graph is not None:
             # The engine's cache refers to the weights in the graph's own file, so it is of use for such files only.
-            engine: Engine = OpenVinoModel.read(artifact.graph).compile(
+            engine = OpenVinoModel.read(artifact.graph).compile(
                 manifest.chosen, threads=self.options.threads, cache=self.store.engine_cache
             )
         else:
@@ -155,13 +195,14 @@ class _Chooser:
         return Choice(engine, manifest.reason, manifest)
 
     def _compiled_fp32(self, report: Report) -> Engine:
+        if self.serving is not None and self.serving.variant == FP32:
+            return self.serving
         opened = self.model.open(self.job.exports(self.model.head), report)
         return opened.graph.compile(FP32, threads=self.options.threads)
 
     def _check_memory(self) -> None:
         """A build that does not fit would take this replica with it."""
-        size = sum((self.model.folder / name).stat().st_size for name in self.model.origin.files)
-        needed = int(_MEMORY_PER_BYTE * size) + _MEMORY_BESIDE
+        needed = int(_MEMORY_PER_BYTE * self.model.fp32_bytes) + _MEMORY_BESIDE
         free = psutil.virtual_memory().available
         if self.options.memory is not None:
             free = min(free, self.options.memory - psutil.Process().memory_full_info().uss)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from time import perf_counter
@@ -72,7 +73,9 @@ class LaneThread:
             except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests in this batch
                 batch.error = error
             batch.seconds = perf_counter() - begin
-            self._loop.call_soon_threadsafe(self._report, self, batch)
+            with suppress(RuntimeError):  # the loop is gone: the process is ending
+                self._loop.call_soon_threadsafe(self._report, self, batch)
+        del self.lane  # and with it the engine's memory, without waiting for a garbage collection
 
     def _compute(self, batch: Batch) -> None:
         inputs = self._inputs(batch)

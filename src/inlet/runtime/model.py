@@ -61,6 +61,13 @@ class Model:
         graph = OpenVinoGraph()
         return graph.model(build(graph, self.shape, Weights.open(self.folder), self.head))
 
+    @property
+    def fp32_bytes(self) -> int:
+        """What the weights take in float32; of files that are not ours to read twice what they have, as if in half precision."""
+        if self.origin.kind is Kind.BUILT:
+            return Weights.open(self.folder).fp32_bytes
+        return 2 * sum((self.folder / name).stat().st_size for name in self.origin.files)
+
     def open(self, exports: Path, report: Callable[[str], None]) -> Opened:
         """What can be compiled. `exports`: the folder of this model's export, if it is one that must be exported."""
         from inlet.runtime.origins.opening import Opened, Opening, open_graph

@@ -24,8 +24,7 @@ class LanePool:
     def __init__(
         self, engine: Engine, pad_id: int, *, finished: Callable[[Batch], None], grown: Callable[[], None]
     ) -> None:
-        self._engine, self._pad_id = engine, pad_id
-        self._report, self._grown = finished, grown
+        self._pad_id, self._report, self._grown = pad_id, finished, grown
         self._loop = asyncio.get_running_loop()
         (lane,) = engine.lanes()
         self._wide = self._thread(lane)
@@ -33,15 +32,18 @@ class LanePool:
         self.narrow = 0  # how many narrow lanes there are
         self._narrow: list[LaneThread] = []
         self._free: list[LaneThread] = []
-        self._wanted = False
+        self._make_narrow: Callable[[], Sequence[Lane]] | None = engine.narrow  # until they are wanted
+        self._closed = False
 
     @property
-    def narrow_running(self) -> bool:
-        return len(self._free) < self.narrow
+    def narrow_running(self) -> int:
+        """How many narrow lanes compute."""
+        return self.narrow - len(self._free)
 
     @property
     def idle(self) -> bool:
-        return self.on_wide is None and not self.narrow_running
+        """Whether a batch can begin on the wide lane."""
+        return self.on_wide is None and not self.narrow_running and not self._closed
 
     @property
     def narrow_free(self) -> bool:
@@ -63,21 +65,22 @@ class LanePool:
 
     def want_narrow(self) -> None:
         """Have the narrow lanes made, once: they cost memory that a replica with one caller need not pay."""
-        if not self._wanted:
-            self._wanted = True
-            threading.Thread(target=self._make_narrow, name="narrow lanes", daemon=True).start()
+        make, self._make_narrow = self._make_narrow, None
+        if make is not None:
+            threading.Thread(target=self._grow, args=(make,), name="narrow lanes", daemon=True).start()
 
     def close(self) -> None:
-        """End the threads after what they are doing."""
+        """End the threads after what they are doing; from then on nothing here holds the engine."""
+        self._closed, self._make_narrow = True, None
         for thread in (self._wide, *self._narrow):
             thread.close()
 
     def _thread(self, lane: Lane) -> LaneThread:
         return LaneThread(lane, self._pad_id, self._loop, self._finished)
 
-    def _make_narrow(self) -> None:
+    def _grow(self, make: Callable[[], Sequence[Lane]]) -> None:
         try:
-            lanes = self._engine.narrow()
+            lanes = make()
         except Exception:  # noqa: BLE001 - whatever it is: the wide lane serves
             _log.exception("no narrow lanes: the wide one does all the work")
             return
@@ -85,6 +88,8 @@ class LanePool:
             self._loop.call_soon_threadsafe(self._add_narrow, lanes)
 
     def _add_narrow(self, lanes: Sequence[Lane]) -> None:
+        if self._closed:
+            return
         self._narrow = [self._thread(lane) for lane in lanes]
         self._free = list(self._narrow)
         self.narrow = len(lanes)

@@ -119,19 +119,27 @@ async def _start(
     notifier.ready()
     _log.info("ready after %.2f s", perf_counter() - begin)
     _warm_the_rest(served)
-    await _improve(loaded, replica, metrics)
+    await _improve(served, replica, metrics)
     return 0
 
 
-async def _improve(loaded: Loaded, replica: Replica, metrics: Metrics) -> None:
+async def _improve(before: Served, replica: Replica, metrics: Metrics) -> None:
     """Let the variant take over that is to stay, when there is one; whatever goes wrong, what is served goes on."""
+    loaded = before.loaded
     try:
         better = await _in_daemon_thread(
             lambda: loaded.improved(lambda progress: _log.info("beside serving: %s", progress))
         )
         if better is loaded:
             return
+        if better.choice.engine is loaded.choice.engine:
+            before.loaded = better
+            _log.info("%s stays: %s", better.choice.engine.variant.precision, better.choice.reason)
+            return
         served = await _warm(better, metrics)
+    except MemoryError:  # the next start has room: it takes the choice at once
+        replica.out_of_memory.set()
+        return
     except Exception:  # noqa: BLE001 - requests are answered as before, and the cause must be where people look
         _log.exception(
             "no better variant could be loaded; %s goes on", loaded.choice.engine.variant.precision

@@ -25,6 +25,7 @@ from inlet.backends.local.spawn import packed, spawn
 
 ROOM = 2**30  # bytes of memory that must be free: where they are not, replicas need what a spare would hold
 _LONGEST_PAUSE_S = 600.0
+_MOST_DOUBLINGS = 30  # where spares never work this counts for weeks, and floats end at 1023 doublings
 _log = structlog.get_logger(__name__)
 
 Stamp = tuple[int, ...]
@@ -150,13 +151,23 @@ class Pool:
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
-        wait = min(_LONGEST_PAUSE_S, self._delay * 2**self._failures)
+        wait = min(_LONGEST_PAUSE_S, self._delay * 2 ** min(self._failures, _MOST_DOUBLINGS))
         _log.warning("spare process failed", reason=reason, retry_in=wait)
         self._fill_later(wait)
 
 
 def _stamp() -> Stamp:
-    """Another one after a change of the code that a spare imports: the interpreter, what is installed, or our own."""
+    """Another one after a change of the code that a spare imports: the interpreter, what is installed, or our own.
+
+    Never fails: a file that goes while we look is a change as well, and no reason to start no replica.
+    """
     installed = (path for path in map(Path, sys.path) if path.name in ("site-packages", "dist-packages"))
     watched = (Path(sys.executable), *installed, *Path(inlet.__file__).parent.rglob("*.py"))
-    return tuple(path.stat().st_mtime_ns for path in watched)
+    return tuple(_changed_at(path) for path in watched)
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -16,7 +16,7 @@ from typing import Any
 from inlet import __version__
 from inlet.runtime.artifact import timing
 from inlet.runtime.artifact.candidates import finer, int8_variants
-from inlet.runtime.artifact.manifest import Manifest, Tried
+from inlet.runtime.artifact.manifest import TRAFFIC, Manifest, Tried
 from inlet.runtime.artifact.store import GRAPH, described
 from inlet.runtime.artifact.trial import Trial
 from inlet.runtime.engines.base import BF16, FP32, FloatArray, Lane, Variant
@@ -44,11 +44,6 @@ class Order:
 def build(order: Order, draft: Path, report: Report) -> Manifest:
     """Try, judge, choose; the files of what was chosen are in `draft` afterwards."""
     return _Build(order, report).run(draft)
-
-
-def given_up(order: Order, reason: str) -> Manifest:
-    """Instead of a build that cannot be: fp32."""
-    return _manifest(order, FP32, reason)
 
 
 def _manifest(order: Order, chosen: Variant, reason: str) -> Manifest:
@@ -117,6 +112,8 @@ class _Build:
         verdicts = {
             name: trial.judge(lane, self._reference[name]) for name, trial in self._order.trials.items()
         }
+        if TRAFFIC in verdicts:
+            verdicts[TRAFFIC] = replace(verdicts[TRAFFIC], worst=())
         return replace(item, verdicts=verdicts)
 
 

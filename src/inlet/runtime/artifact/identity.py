@@ -43,7 +43,8 @@ def key_of(folder: Path, *, revision: str | None, head: str, precision: str) -> 
 
 def fits(key: Mapping[str, Any]) -> bool:
     """Whether an artifact of that key, whatever its model, is of use on this machine."""
-    return (key["build"], key["engines"], key["cpu"]) == (_BUILD, _versions(_ENGINES), cpu_class())
+    needed = {"build": _BUILD, "engines": _versions(_ENGINES), "cpu": cpu_class()}
+    return all(key.get(name) == value for name, value in needed.items())
 
 
 def export_name(folder: Path, *, revision: str | None, head: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from inlet.core.computing import Precision
 from inlet.core.errors import Invalid, Refused
 from inlet.runtime.artifact import identity
-from inlet.runtime.artifact.build import Order, build, given_up
+from inlet.runtime.artifact.build import Order, build
 from inlet.runtime.artifact.corpus import corpus, read_samples
 from inlet.runtime.artifact.gate import MIN_TEXTS
-from inlet.runtime.artifact.manifest import CORPUS
+from inlet.runtime.artifact.manifest import CORPUS, TRAFFIC
 from inlet.runtime.artifact.store import Artifact, Store
 from inlet.runtime.artifact.traffic import recorded, traffic_file
 from inlet.runtime.artifact.trial import Trial
@@ -35,8 +36,13 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
     report("waiting while another process builds this model")
     with store.building(name) as draft:
         found = store.find(name)
-        if found is not None:
+        if found is not None and job.samples is None:
             return found
+        if found is not None:
+            raise Refused(
+                "the model has an artifact, and its choice stays as it is; to have it checked with your samples, first run "
+                f"`inlet artifact remove {found.manifest.digest[:12]}`"
+            )
         opened = model.open(job.exports(model.head), report)
         if not (opened.improvable and isinstance(opened.graph, OpenVinoModel)):
             raise Refused(f"there is nothing to choose from: {model.origin.reason}, and served as it is")
@@ -44,11 +50,16 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
             job.location, model, opened.graph, key, job.precision, job.threads, judged_by(model, job)
         )
         failures = store.failures(name)
-        if failures >= _TRIES:
-            reason = f"{failures} builds did not end, for want of memory perhaps; nothing else was checked"
-            return store.publish(name, draft, given_up(order, reason))
+        if failures >= _TRIES and job.precision != Precision.INT8:  # pinned, nothing else may serve
+            raise Refused(
+                f"{failures} builds in a row did not end, for want of memory perhaps; the next is tried in an hour at the earliest"
+            )
         store.begin(name)
-        return store.publish(name, draft, build(order, draft, report))
+        try:
+            return store.publish(name, draft, build(order, draft, report))
+        except Exception:  # a full disk, say: it ended by itself, and harms no replica when it is tried again
+            store.ended(name)
+            raise
 
 
 def judged_by(model: Model, job: Job) -> dict[str, Trial]:
@@ -62,5 +73,5 @@ def judged_by(model: Model, job: Job) -> dict[str, Trial]:
         sets[path.name] = texts
     traffic = recorded(traffic_file(job.store, job.location, canonical(job.task)))
     if traffic:
-        sets["traffic"] = traffic
+        sets[TRAFFIC] = traffic
     return {name: Trial.of(model, texts) for name, texts in sets.items()}

@@ -18,6 +18,8 @@ from inlet.runtime.engines.base import Variant
 FORMAT = 1
 CORPUS = "corpus"
 """The name of our own set of texts among the verdicts; other names are of files that people brought."""
+TRAFFIC = "traffic"
+"""The set of callers' texts: never in a manifest, because other machines may pull it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,17 @@ class Manifest:
             if values.pop("format") != FORMAT:
                 raise Refused("the artifact was made by another version of Inlet; build it again")
             tried = tuple(_tried(item) for item in values.pop("tried"))
-            return cls(**{**values, "chosen": Variant(**values["chosen"]), "tried": tried})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            files = {name: _entry(entry) for name, entry in values.pop("files").items()}
+            chosen, key = Variant(**values.pop("chosen")), dict(values.pop("key"))
+            return cls(**values, chosen=chosen, key=key, tried=tried, files=files)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Refused(
                 "the artifact's manifest.json is damaged; remove the artifact and build it again"
             ) from error
+
+
+def _entry(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"sha256": str(values["sha256"]), "size": int(values["size"])}
 
 
 def _tried(values: Mapping[str, Any]) -> Tried:

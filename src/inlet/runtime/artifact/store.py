@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from inlet.runtime.artifact.manifest import Manifest
 GRAPH = "graph.xml"
 _FILES = (GRAPH, "graph.bin")
 _MANIFEST = "manifest.json"
+_FORGOTTEN_S = 3600.0  # a replica that was stopped thrice in its first minute has nothing wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Store:
         """The artifact of that key; None when there is none that is whole."""
         try:
             return self.get((self.folder / "keys" / key).read_text())
-        except (OSError, NotFound, Refused):
+        except (OSError, UnicodeDecodeError, NotFound, Refused):
             return None
 
     def get(self, name: str) -> Artifact:
@@ -91,10 +93,21 @@ class Store:
 
     def remove(self, artifact: Artifact) -> None:
         """Forget it; who needs it again makes it again, and its choice may then be another."""
-        for path in (self.folder / "keys").iterdir():
-            if path.read_text() == artifact.folder.name:
-                path.unlink(missing_ok=True)
-        shutil.rmtree(artifact.folder)
+        name = artifact.folder.name
+        for path in (self.folder / "keys").glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # another process removes it, too
+                if path.read_bytes() == name.encode():
+                    path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(artifact.folder)
+
+    def intact(self, artifact: Artifact) -> bool:
+        """Whether its files are what its manifest says. Reads them whole."""
+        try:
+            files = artifact.manifest.files.items()
+            return all(_entry(artifact.folder / name) == entry for name, entry in files)
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def building(self, key: str) -> Iterator[Path]:
@@ -118,7 +131,7 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
         write_private(private_folder(self.folder / "keys") / key, manifest.digest)
-        self._failures(key).unlink(missing_ok=True)
+        self.ended(key)
         return Artifact(folder, manifest)
 
     def adopt(self, manifest: Manifest, fetch: Callable[[str, Path], None]) -> Artifact:
@@ -127,6 +140,9 @@ class Store:
         """
         key = identity.digest(manifest.key)
         with self.building(key) as draft:
+            found = self.find(key)
+            if found is not None:  # made meanwhile: a choice stays as it is
+                return found
             for name, entry in manifest.files.items():
                 if name not in _FILES:
                     raise Refused(f"the artifact has a file {name!r}, which none has")
@@ -136,15 +152,20 @@ class Store:
             return self.publish(key, draft, manifest)
 
     def failures(self, key: str) -> int:
-        """How many builds for that key began and did not end."""
+        """How many builds for that key began and did not end, if the last one was not long ago."""
+        path = self._failures(key)
         with contextlib.suppress(OSError, ValueError):
-            return int(self._failures(key).read_text())
+            return int(path.read_text()) if time.time() - path.stat().st_mtime < _FORGOTTEN_S else 0
         return 0
 
     def begin(self, key: str) -> None:
-        """Count a build as failed until it is published."""
+        """Count a build as failed until it has `ended`."""
         private_folder(self.folder / "failed")
         write_private(self._failures(key), str(self.failures(key) + 1))
+
+    def ended(self, key: str) -> None:
+        """Builds for that key do end."""
+        self._failures(key).unlink(missing_ok=True)
 
     def _failures(self, key: str) -> Path:
         return self.folder / "failed" / key

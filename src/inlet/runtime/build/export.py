@@ -61,11 +61,15 @@ def _check_padding(model: TorchModel, shape: ModelShape) -> None:
     short = probes.texts(shape, [probes.SHORT])
     try:
         alone = model.answer(short)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever it is, the next text would meet it too
         raise Refused(f"transformers fails on a text of {probes.SHORT} tokens: {_line(error)}") from error
     longer = probes.texts(shape, [probes.SHORT], size=probes.FILLED)
     try:
         filled = model.answer(longer)
+    except MemoryError:
+        raise
     except Exception as error:
         raise _NotExported(f"it cannot be given padding: {_line(error)}") from error
     _check_near(filled, alone, [probes.SHORT], "its answers change with the padding")
@@ -84,6 +88,8 @@ def _converted(model: TorchModel, shape: ModelShape) -> OpenVinoModel:
         with torch.inference_mode():
             example = {name: torch.from_numpy(feed[name]) for name in model.inputs}
             graph = convert(model, example, model.output)
+    except MemoryError:
+        raise
     except Exception as error:  # of the tracer, of the converter, or of the model's own code
         raise _NotExported(f"it does not export: {_line(error)}") from error
     _say(progress="comparing the graph with torch")
@@ -99,6 +105,8 @@ def _compare(model: TorchModel, graph: OpenVinoModel, shape: ModelShape) -> None
         feed = probes.texts(shape, lengths)
         try:
             found = lane.infer(feed["input_ids"], feed["token_type_ids"], feed["attention_mask"])
+        except MemoryError:
+            raise
         except Exception as error:
             raise _NotExported(f"the graph fails on texts of {lengths} tokens: {_line(error)}") from error
         _check_near(found, model.answer(feed), lengths, "the graph's answers differ from torch's")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,6 +115,11 @@ class Weights:
     def rows(self, name: str) -> int:
         """Length of the first axis of a tensor; 0 when there is none of that name."""
         return int(self._files[name].entries[name]["shape"][0]) if name in self._files else 0
+
+    @property
+    def fp32_bytes(self) -> int:
+        """What all numbers take in float32."""
+        return sum(4 * math.prod(file.entries[name]["shape"]) for name, file in self._files.items())
 
     def unused(self) -> list[str]:
         """Names that nobody has taken, sorted."""

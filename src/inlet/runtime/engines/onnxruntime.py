@@ -86,13 +86,3 @@ class _Lane:
                 raise MemoryError(str(error)) from error
             raise
         return np.asarray(output, dtype=np.float32)
-
-
-def _layer(node: str) -> str:
-    """`/encoder/layer.0/output/dense/MatMul` to `encoder.layer.0.output.dense`, as the checkpoint has it."""
-    return node.strip("/").rpartition("/")[0].replace("/", ".")
-
-
-def _beside(path: Path) -> list[Path]:
-    """Files of weights that belong to `path`."""
-    return [file for file in path.parent.glob(f"{path.name}*") if file != path]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from inlet.core.errors import Refused, Unavailable
-from inlet.process import PARENT_VARIABLE
+from inlet.process import PARENT_VARIABLE, lock_file, private_folder
 from inlet.runtime.build.encoder import Head
 
 _GRAPH, _REASON = "model.xml", "torch.txt"
@@ -31,25 +31,29 @@ def exported(model: Path, head: Head, into: Path, report: Callable[[str], None])
     `into` belongs to these files, this head and this version of Inlet; that a model does not export is kept there as well.
     """
     if not into.is_dir():
-        into.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
-            draft = Path(scratch) / into.name
-            draft.mkdir()
-            if reason := _run(model, head, draft, report):
-                (draft / _REASON).write_text(reason)
-            _publish(draft, into)
+        _make(model, head, into, report)
     reason_file = into / _REASON
     if reason_file.is_file():
         raise NotExported(reason_file.read_text())
     return into / _GRAPH
 
 
-def _publish(draft: Path, into: Path) -> None:
+def _make(model: Path, head: Head, into: Path, report: Callable[[str], None]) -> None:
+    """One process at a time: it takes gigabytes. What an earlier one left when it was killed is removed."""
+    lock = lock_file(private_folder(into.parent) / f"{into.name}.lock", within=None)
+    assert lock is not None  # noqa: S101 - without `within` it waits
+    draft = into.with_name(f"{into.name}.draft")
     try:
+        shutil.rmtree(draft, ignore_errors=True)
+        if into.is_dir():
+            return
+        draft.mkdir()
+        if reason := _run(model, head, draft, report):
+            (draft / _REASON).write_text(reason)
         draft.rename(into)
-    except OSError:
-        if not into.is_dir():  # else another replica was faster, and made the same
-            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
 
 
 def _run(model: Path, head: Head, out: Path, report: Callable[[str], None]) -> str:

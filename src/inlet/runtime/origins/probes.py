@@ -11,6 +11,7 @@ from inlet.runtime.origins.shape import ModelShape
 
 SHORT = 3  # tokens of the shortest text with a word in it: padding shows most there
 FILLED = 16
+_TOKENS = 100_000  # to draw from, however many a configuration claims
 _SMALLEST = 0.1  # answers that are all smaller are compared as if they were this large
 
 
@@ -19,7 +20,11 @@ def texts(shape: ModelShape, lengths: Sequence[int], *, size: int | None = None)
     random, width = np.random.default_rng(0), size or max(lengths)
     ids = np.full((len(lengths), width), shape.pad_id, dtype=np.int64)
     usable = np.array(
-        [token for token in range(shape.vocabulary) if token not in (shape.pad_id, shape.end_id)]
+        [
+            token
+            for token in range(min(shape.vocabulary, _TOKENS))
+            if token not in (shape.pad_id, shape.end_id)
+        ]
     )
     for row, length in zip(ids, lengths, strict=True):
         row[:length] = random.choice(usable, length)

@@ -40,15 +40,17 @@ class ModelShape:
 
 def model_shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
     """The shape, with the tokenizer's length where the configuration has none; `Refused` names what is missing."""
-    pad_id, end_id = (_token(config, key) for key in ("pad_token_id", "eos_token_id"))
-    model_type = str(config.get("model_type", "unknown"))
-    positions = _number(config, _LENGTHS) or _tokenizer_length(folder) or _UNKNOWN_LENGTH
-    if model_type in _POSITIONS_BEHIND_PADDING:
-        positions -= (pad_id or 0) + 1
     vocabulary, hidden = _number(config, ("vocab_size",)), _number(config, _SIZES)
     if vocabulary is None or hidden is None:
         lacks = "vocab_size" if vocabulary is None else " or ".join(_SIZES)
         raise Refused(f"config.json has no {lacks}: the model does not take texts, or is of an unknown kind")
+    pad_id, end_id = (_token(config, key, vocabulary) for key in ("pad_token_id", "eos_token_id"))
+    model_type = str(config.get("model_type", "unknown"))
+    positions = _number(config, _LENGTHS) or _tokenizer_length(folder) or _UNKNOWN_LENGTH
+    if model_type in _POSITIONS_BEHIND_PADDING:
+        positions -= (pad_id or 0) + 1
+    if positions < 1:
+        raise Refused(f"config.json leaves no room for a text: {' or '.join(_LENGTHS)} is too small")
     return ModelShape(model_type, vocabulary, positions, hidden, pad_id or 0, end_id)
 
 
@@ -60,9 +62,9 @@ def _number(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
     return None
 
 
-def _token(config: Mapping[str, Any], key: str) -> int | None:
+def _token(config: Mapping[str, Any], key: str, vocabulary: int) -> int | None:
     value = config.get(key)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < vocabulary else None
 
 
 def _tokenizer_length(folder: Path) -> int | None:
