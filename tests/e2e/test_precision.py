@@ -21,10 +21,10 @@ def info(inlet: Installation) -> dict[str, Any]:
     return found
 
 
-def inlet_command(inlet: Installation, *words: str) -> str:
+def inlet_command(inlet: Installation, *words: str, **env: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "inlet", *words],
-        env={"INLET_HOME": str(inlet.home), "PATH": "/usr/bin:/bin"},
+        env={"INLET_HOME": str(inlet.home), "PATH": "/usr/bin:/bin", **env},
         check=True,
         capture_output=True,
         text=True,
@@ -72,3 +72,20 @@ def test_an_endpoint_pins_its_own_precision(home: Path) -> None:
         answer = inlet.api.post("/default/topics", json=BODY)
         assert (answer.status_code, answer.headers["x-inlet-precision"]) == (200, "int8")
         assert answer.json()[0]["label"] == "sport"
+
+        # Another machine takes over what was made here, and then has nothing left to take.
+        (made,) = json.loads(inlet_command(inlet, "artifact", "list", "--output", "json"))["items"]
+        pulled = [
+            json.loads(
+                inlet_command(
+                    inlet, "artifact", "pull", inlet.url, "--output", "json",
+                    INLET_HOME=str(home.with_name("other")), INLET_PULL_TOKEN=TOKEN,
+                )
+            )["items"]
+            for _ in range(2)
+        ]  # fmt: skip
+        assert pulled == [[made], []]
+        assert (
+            made["files"]["graph.bin"]["size"]
+            == (home.with_name("other") / "artifacts" / made["id"] / "graph.bin").stat().st_size
+        )

@@ -19,6 +19,7 @@ from inlet.core.errors import Invalid, Refused
 from inlet.settings import Settings
 
 if TYPE_CHECKING:
+    from inlet.client import Client
     from inlet.core.endpoint import Source
     from inlet.runtime.artifact.manifest import Manifest, Tried
     from inlet.runtime.artifact.store import Artifact, Store
@@ -165,7 +166,7 @@ def pull(
                 unfit += 1
             elif store.find(identity.digest(manifest.key)) is None:
                 show(f"pulling {item['id'][:12]} of {manifest.model}")
-                taken.append(store.adopt(manifest, partial(client.download_artifact, item["id"])))
+                taken.append(store.adopt(manifest, partial(_download, client, item["id"])))
     if output_ is output.Output.JSON:
         output.json({"items": [_raw(artifact) for artifact in taken]})
     else:
@@ -187,6 +188,12 @@ def remove(artifact_id: _Digest, output_: options.Format = output.Output.TABLE) 
         output.json({})
     else:
         output.say(f"Artifact {artifact.folder.name[:12]} is removed.")
+
+
+def _download(client: Client, artifact: str, file: str, path: Path) -> None:
+    with path.open("wb") as written:
+        for piece in client.download_artifact(artifact, file):
+            written.write(piece)
 
 
 def _store() -> Store:

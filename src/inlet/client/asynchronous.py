@@ -169,6 +169,26 @@ class AsyncClient:
         """What a ready replica says of its model: engine, precision, and how that was chosen. Wakes nothing."""
         return await self._send(calls.model_info(await self._in(namespace), name))
 
+    async def list_artifacts(self) -> list[dict[str, Any]]:
+        """Every artifact of the server's machine, as `{"id": …, "manifest": …}`; for admins of everything."""
+        return await self._send(calls.list_artifacts())
+
+    async def download_artifact(self, artifact: str, file: str) -> AsyncIterator[bytes]:
+        """One file of an artifact, in pieces."""
+        request = self._http.build_request("GET", calls.artifact_path(artifact, file))
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    raise error_of(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            raise unreachable(error, request.url) from error
+
     async def _in(self, namespace: str | None) -> str:
         return await self.default_namespace() if namespace is None else namespace
 

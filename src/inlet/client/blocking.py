@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -170,8 +169,8 @@ class Client:
         """Every artifact of the server's machine, as `{"id": …, "manifest": …}`; for admins of everything."""
         return self._send(calls.list_artifacts())
 
-    def download_artifact(self, artifact: str, file: str, path: Path) -> None:
-        """Write one file of an artifact to `path`."""
+    def download_artifact(self, artifact: str, file: str) -> Iterator[bytes]:
+        """One file of an artifact, in pieces."""
         request = self._http.build_request("GET", calls.artifact_path(artifact, file))
         try:
             response = self._http.send(request, stream=True)
@@ -179,9 +178,7 @@ class Client:
                 if not response.is_success:
                     response.read()
                     raise error_of(response)
-                with path.open("wb") as written:
-                    for chunk in response.iter_bytes():
-                        written.write(chunk)
+                yield from response.iter_bytes()
             finally:
                 response.close()
         except httpx.RequestError as error:

@@ -30,7 +30,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to build; `name` is for people. `precision`: `auto`, or `int8` when a person has decided. `trials`: sets of texts to judge by, by name."""
+    """What to build; `name` is for people. `precision`: `auto`, or `int8` when a person has decided.
+
+    `trials`: the sets of texts to judge by, by name.
+    """
 
     name: str
     model: Model
@@ -44,18 +47,6 @@ class Order:
 def build(order: Order, draft: Path, report: Report) -> Manifest:
     """Try, judge, choose; the files of what was chosen are in `draft` afterwards."""
     return _Build(order, report).run(draft)
-
-
-def _manifest(order: Order, chosen: Variant, reason: str) -> Manifest:
-    return Manifest(
-        model=order.name,
-        key=order.key,
-        made_by=f"inlet {__version__}",
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        threads=order.threads,
-        chosen=chosen,
-        reason=reason,
-    )
 
 
 class _Build:
@@ -83,7 +74,17 @@ class _Build:
         if chosen.precision == "int8":
             self._report("writing the graph")
             self._int8_graph.save(draft / GRAPH)
-        return replace(_manifest(self._order, chosen, reason), tried=tuple(tried), files=described(draft))
+        return Manifest(
+            model=self._order.name,
+            key=self._order.key,
+            made_by=f"inlet {__version__}",
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            threads=self._order.threads,
+            chosen=chosen,
+            reason=reason,
+            tried=tuple(tried),
+            files=described(draft),
+        )
 
     def _int8(self, timed: Sequence[Tried], bar: float) -> list[Tried]:
         """The fastest first; the rest is only judged while none has passed, and what is no gain is not judged."""

@@ -63,7 +63,7 @@ def make(job: Job, report: Callable[[str], None]) -> Artifact:
 
 
 def judged_by(model: Model, job: Job) -> dict[str, Trial]:
-    """The sets of texts. A model's own samples lie in its folder; others were named by a person, or kept of its traffic."""
+    """The sets of texts: ours, samples in the model's folder or named by a person, and what was kept of its traffic."""
     sets: dict[str, Sequence[Text]] = {CORPUS: corpus()}
     own = [path for name in OWN_SAMPLES if (path := model.folder / name).is_file()]
     for path in own if job.samples is None else [*own, job.samples]:

@@ -50,7 +50,7 @@ class Manifest:
     threads: int
     chosen: Variant
     reason: str
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[Tried, ...]
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property

@@ -22,7 +22,10 @@ from inlet.runtime.artifact.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to build, and where: everything that the process must know. `location` names the model, whose files are in `folder`; `commit` as on the Hub."""
+    """What to build, and where: everything that the process must know.
+
+    `location` names the model, whose files are in `folder`; `commit` as on the Hub.
+    """
 
     folder: Path
     location: str
