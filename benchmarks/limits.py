@@ -65,9 +65,9 @@ def _products(precision: str, threads: int) -> float:
     graph = OpenVinoGraph()
     x = graph.lookup(rng.standard_normal((_ROWS, _SIDE), dtype=np.float32), graph.ids())
     none = np.zeros(_SIDE, np.float32)
-    for number in range(_DEPTH):
+    for _ in range(_DEPTH):
         weight = rng.standard_normal((_SIDE, _SIDE), dtype=np.float32) / np.float32(np.sqrt(_SIDE))
-        x = graph.linear(x, weight, none, name=f"product.{number}")
+        x = graph.linear(x, weight, none)
     model = graph.model(x)
     if precision == "int8":
         model = model.quantised()
