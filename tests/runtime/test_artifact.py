@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from inlet.runtime.texts import Text
 from tests.reference import Reference
 from tests.runtime.process import Replica, eventually
 
+Start = Callable[..., Replica]
 INT8 = Variant("openvino", "int8", "f32", 128)
 GOOD = {"corpus": Verdict((), {"texts": 300.0})}
 BAD = {"corpus": Verdict(("agreement is 0.5, which must be at least 0.97",), {"agreement": 0.5})}
@@ -215,7 +216,7 @@ def test_groups_divide_the_rows_and_a_step_back_makes_them_finer() -> None:
 
 
 @pytest.fixture
-def started(made: Reference, tmp_path: Path) -> Iterator[object]:
+def started(made: Reference, tmp_path: Path) -> Iterator[Start]:
     """`started(task, model, …)`: replicas that share one folder of artifacts."""
     running: list[Replica] = []
 
@@ -242,8 +243,8 @@ def info(replica: Replica) -> dict[str, object]:
     return found
 
 
-def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference, started: object) -> None:
-    first = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference, started: Start) -> None:
+    first = started(made.model("topics"), "text-classification").ready()
     before = info(first)
     if before["artifact"] is None:
         assert "until the others are checked" in str(before["reason"])
@@ -256,20 +257,20 @@ def test_a_classifier_answers_at_once_and_the_choice_takes_over(made: Reference,
         wanted = f"{after['precision']} stays: " if stays else f"from now on in {after['precision']}: "
         eventually(lambda: wanted in first.log.read_text())
     # From then on it is fixed: the next one starts with it, and makes nothing.
-    second = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    second = started(made.model("topics"), "text-classification").ready()
     assert info(second)["artifact"] == after["artifact"]
     assert "beside serving" not in second.log.read_text()
 
 
-def test_vectors_wait_for_the_choice(made: Reference, started: object) -> None:
-    replica = started(made.model("bare"), "feature-extraction")  # type: ignore[operator]
+def test_vectors_wait_for_the_choice(made: Reference, started: Start) -> None:
+    replica = started(made.model("bare"), "feature-extraction")
     replica.ready()
     assert info(replica)["artifact"] is not None
     assert any("checking" in line for line in replica.told)
 
 
-def test_a_killed_build_leaves_fp32_and_the_next_start_tries_again(made: Reference, started: object) -> None:
-    replica = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+def test_a_killed_build_leaves_fp32_and_the_next_start_tries_again(made: Reference, started: Start) -> None:
+    replica = started(made.model("topics"), "text-classification").ready()
 
     def build() -> psutil.Process | None:
         return next(iter(psutil.Process(replica.process.pid).children()), None)
@@ -279,25 +280,25 @@ def test_a_killed_build_leaves_fp32_and_the_next_start_tries_again(made: Referen
     eventually(lambda: info(replica)["precision"] == "fp32")
     assert "killed" in str(info(replica)["reason"])
     assert ask(replica) == "fp32"
-    again = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    again = started(made.model("topics"), "text-classification").ready()
     eventually(lambda: info(again)["artifact"])
 
 
-def test_a_build_ends_with_its_replica(made: Reference, started: object) -> None:
-    replica = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+def test_a_build_ends_with_its_replica(made: Reference, started: Start) -> None:
+    replica = started(made.model("topics"), "text-classification").ready()
     found = eventually(lambda: next(iter(psutil.Process(replica.process.pid).children()), None))
     replica.process.kill()
     replica.process.wait()
     eventually(lambda: not found.is_running() or found.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_damaged_artifact_is_made_again(made: Reference, started: object, tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_made_again(made: Reference, started: Start, tmp_path: Path) -> None:
     pinned = {"INLET_PRECISION": "int8"}
-    first = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    first = started(made.model("topics"), "text-classification", **pinned).ready()
     digest = info(first)["artifact"]["id"]  # type: ignore[index]
     graph = tmp_path / "artifacts" / str(digest) / GRAPH
     graph.write_bytes(b" " * graph.stat().st_size)
-    second = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    second = started(made.model("topics"), "text-classification", **pinned).ready()
     assert ask(second) == "int8"
     assert info(second)["artifact"]["id"] != digest  # type: ignore[index]
     assert not graph.exists()
@@ -340,16 +341,16 @@ def test_a_damaged_manifest_keeps_no_other_artifact_from_being_listed(tmp_path: 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_a_pinned_precision_is_served(made: Reference, started: object, precision: str) -> None:
+def test_a_pinned_precision_is_served(made: Reference, started: Start, precision: str) -> None:
     if precision == "bf16" and not can_bf16():
         pytest.skip("this CPU does not compute in bf16")
-    replica = started(made.model("topics"), "text-classification", INLET_PRECISION=precision).ready()  # type: ignore[operator]
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION=precision).ready()
     assert ask(replica) == precision
     assert "pinned by INLET_PRECISION" in str(info(replica)["reason"])
 
 
-def test_an_unknown_precision_is_refused(made: Reference, started: object) -> None:
-    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="int4")  # type: ignore[operator]
+def test_an_unknown_precision_is_refused(made: Reference, started: Start) -> None:
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="int4")
     assert replica.process.wait(60) == 78
     assert "INLET_PRECISION: 'int4' is none of auto, fp32, bf16, int8" in replica.termination_log.read_text()
 
@@ -383,10 +384,10 @@ def test_what_fits_another_cpu_does_not_fit_this_one(made: Reference) -> None:
 
 
 def test_a_share_of_the_traffic_is_kept_for_the_next_check(
-    made: Reference, started: object, tmp_path: Path
+    made: Reference, started: Start, tmp_path: Path
 ) -> None:
     pinned = {"INLET_PRECISION": "fp32", "INLET_SAMPLE_TRAFFIC": "1"}
-    replica = started(made.model("topics"), "text-classification", **pinned).ready()  # type: ignore[operator]
+    replica = started(made.model("topics"), "text-classification", **pinned).ready()
     for number in range(60):
         replica.ask({"inputs": [f"fish number {number}", {"text": "a", "text_pair": str(number)}]})
     path = traffic_file(tmp_path / "artifacts", str(made.model("topics")), "text-classification")
@@ -395,7 +396,7 @@ def test_a_share_of_the_traffic_is_kept_for_the_next_check(
     assert len(kept) == 120
     assert (kept[0].text, kept[1].pair, kept[-1].pair) == ("fish number 0", "0", "59")
     # What is judged later is judged by them as well.
-    checked = started(made.model("topics"), "text-classification").ready()  # type: ignore[operator]
+    checked = started(made.model("topics"), "text-classification").ready()
     artifact = eventually(lambda: info(checked)["artifact"])
     verdicts = [item["verdicts"] for item in artifact["tried"] if item["verdicts"]]
     assert all(set(found) == {"corpus", "traffic"} for found in verdicts)
@@ -405,8 +406,8 @@ def test_a_share_of_the_traffic_is_kept_for_the_next_check(
     assert "fish number" not in kept_manifest.read_text()
 
 
-def test_nothing_is_kept_unasked(made: Reference, started: object, tmp_path: Path) -> None:
-    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="fp32").ready()  # type: ignore[operator]
+def test_nothing_is_kept_unasked(made: Reference, started: Start, tmp_path: Path) -> None:
+    replica = started(made.model("topics"), "text-classification", INLET_PRECISION="fp32").ready()
     replica.ask({"inputs": "a secret"})
     assert not (tmp_path / "artifacts" / "traffic").exists()
 
@@ -441,12 +442,12 @@ def test_half_a_character_in_a_file_of_samples_is_named(tmp_path: Path) -> None:
     [("only one\n", "has 1 texts; a check needs 50"), (b"\xff\n" * 60, "line 1: not UTF-8")],
 )
 def test_samples_that_cannot_be_used_leave_fp32_and_say_why(
-    made: Reference, started: object, tmp_path: Path, content: str | bytes, reason: str
+    made: Reference, started: Start, tmp_path: Path, content: str | bytes, reason: str
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(made.model("topics"), folder)
     (folder / "inlet-samples.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
-    replica = started(folder, "text-classification").ready()  # type: ignore[operator]
+    replica = started(folder, "text-classification").ready()
     eventually(lambda: info(replica)["settled"])
     assert info(replica)["precision"] == "fp32"
     assert reason in str(info(replica)["reason"])

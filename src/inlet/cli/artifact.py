@@ -1,4 +1,4 @@
-"""`inlet artifact …`: what models are computed by on this machine. Works on the folder, asks no server."""
+"""`inlet artifact …`: what models are computed by on this machine. Works on the folder; only `pull` asks a server."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -81,18 +82,9 @@ class AsyncClient:
         request = self._request(call)
         if follow:
             request.extensions["timeout"]["read"] = None
-        try:
-            response = await self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                    raise error_of(response)
-                async for line in response.aiter_lines():
-                    yield line
-            finally:
-                await response.aclose()
-        except httpx.RequestError as error:
-            raise unreachable(error, request.url) from error
+        async with self._streamed(request) as response:
+            async for line in response.aiter_lines():
+                yield line
 
     async def hardware(self, *, namespace: str | None = None) -> dict[str, Any]:
         """The catalogue as the API answers it: `{"vendors": [{"regions": [{"computes": [...]}]}]}`."""
@@ -176,18 +168,9 @@ class AsyncClient:
     async def download_artifact(self, artifact: str, file: str) -> AsyncIterator[bytes]:
         """One file of an artifact, in pieces."""
         request = self._http.build_request("GET", calls.artifact_path(artifact, file))
-        try:
-            response = await self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                    raise error_of(response)
-                async for piece in response.aiter_bytes():
-                    yield piece
-            finally:
-                await response.aclose()
-        except httpx.RequestError as error:
-            raise unreachable(error, request.url) from error
+        async with self._streamed(request) as response:
+            async for piece in response.aiter_bytes():
+                yield piece
 
     async def _in(self, namespace: str | None) -> str:
         return await self.default_namespace() if namespace is None else namespace
@@ -215,3 +198,18 @@ class AsyncClient:
         except httpx.RequestError as error:
             raise unreachable(error, request.url) from error
         return result(call, response)
+
+    @asynccontextmanager
+    async def _streamed(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """A good answer whose body is still to be read."""
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    raise error_of(response)
+                yield response
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            raise unreachable(error, request.url) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -78,17 +79,8 @@ class Client:
         request = self._request(call)
         if follow:
             request.extensions["timeout"]["read"] = None
-        try:
-            response = self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    raise error_of(response)
-                yield from response.iter_lines()
-            finally:
-                response.close()
-        except httpx.RequestError as error:
-            raise unreachable(error, request.url) from error
+        with self._streamed(request) as response:
+            yield from response.iter_lines()
 
     def hardware(self, *, namespace: str | None = None) -> dict[str, Any]:
         """The catalogue as the API answers it: `{"vendors": [{"regions": [{"computes": [...]}]}]}`."""
@@ -172,17 +164,8 @@ class Client:
     def download_artifact(self, artifact: str, file: str) -> Iterator[bytes]:
         """One file of an artifact, in pieces."""
         request = self._http.build_request("GET", calls.artifact_path(artifact, file))
-        try:
-            response = self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    raise error_of(response)
-                yield from response.iter_bytes()
-            finally:
-                response.close()
-        except httpx.RequestError as error:
-            raise unreachable(error, request.url) from error
+        with self._streamed(request) as response:
+            yield from response.iter_bytes()
 
     def _in(self, namespace: str | None) -> str:
         return self.default_namespace() if namespace is None else namespace
@@ -210,3 +193,18 @@ class Client:
         except httpx.RequestError as error:
             raise unreachable(error, request.url) from error
         return result(call, response)
+
+    @contextmanager
+    def _streamed(self, request: httpx.Request) -> Iterator[httpx.Response]:
+        """A good answer whose body is still to be read."""
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise error_of(response)
+                yield response
+            finally:
+                response.close()
+        except httpx.RequestError as error:
+            raise unreachable(error, request.url) from error

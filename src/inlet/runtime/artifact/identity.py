@@ -1,6 +1,6 @@
 """What an artifact depends on, as one key: the model's files, what is asked of them, the engine, and this kind of CPU.
 
-Two starts with the same key get the same artifact. Called by `store`'s users. Reads files' names and times, never weights.
+Two starts with the same key get the same artifact. Called by `choice`, `make`, `worker`, `store` and `inlet artifact pull`. Reads files' names and times, never weights.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     failed/<key>        how often a build began and did not end, so that one that kills its replica is not tried for ever
     engine/             what engines keep for their next start
 
-Called by `build`, `loader` and `inlet artifact`. Several replicas of this machine share it, and with it the page cache.
+Called by `make`, `choice` and `inlet artifact`; `control/artifacts.py` serves its finished folders as they are. Several replicas of this machine share it, and with it the page cache.
 """
 
 from __future__ import annotations

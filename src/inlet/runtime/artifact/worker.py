@@ -1,4 +1,4 @@
-"""Starts the process that makes an artifact, and waits for it. Called by `loader` and by `inlet artifact build`.
+"""Starts the process that makes an artifact, and waits for it. Called by `choice` and by `inlet artifact build`.
 
 A process of its own: a build takes more memory and time than serving, may crash in native code, and must not hold up a
 request. It dies with whoever started it; what it left is cleared away by the next one.
