@@ -16,11 +16,12 @@ from benchmarks import plot, report
 from benchmarks.machine import conditions
 from benchmarks.plan import QUICK, Plan
 from benchmarks.rounds import run
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import ALONE, SIDE_BY_SIDE
 from benchmarks.systems.registry import ENGINES, SYSTEMS
 
+SCENARIOS = (*SIDE_BY_SIDE, *ALONE)
 RESULTS = Path(__file__).with_name("results")
-_ROUNDS = 6
+_ROUNDS = 3
 
 
 def main() -> None:
@@ -29,10 +30,7 @@ def main() -> None:
     if flags.report:
         _write_report(flags.report)
         return
-    if flags.quick:
-        plan = QUICK
-    else:
-        plan = Plan(systems=(*SYSTEMS, *ENGINES), scenarios=tuple(SCENARIOS), rounds=_ROUNDS)
+    plan = QUICK if flags.quick else Plan(systems=(*SYSTEMS, *ENGINES), scenarios=SCENARIOS, rounds=_ROUNDS)
     chosen = {
         name: getattr(flags, name) for name in ("systems", "scenarios", "rounds") if getattr(flags, name)
     }
@@ -75,7 +73,7 @@ def _flags() -> argparse.Namespace:
         help=", ".join([*SYSTEMS, *ENGINES]),
     )
     parser.add_argument(
-        "--scenarios", nargs="+", metavar="NAME", choices=[*SCENARIOS], help=", ".join(SCENARIOS)
+        "--scenarios", nargs="+", metavar="NAME", choices=SCENARIOS, help=", ".join(SCENARIOS)
     )
     parser.add_argument("--rounds", type=int, help=f"default {QUICK.rounds} with --quick, else {_ROUNDS}")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""The bare engine as a system of its own kind: no server, just calls in this process. The limit for all that serve it.
+"""The bare engine as a contender: no server, just calls in this process. The limit for all that serve it.
 
-Used by `rounds`, which gets from it the same figures as from the scenarios `latency` and `throughput`.
+Used by `rounds`, which has it take turns with servers in the scenarios `latency` and `throughput`.
 """
 
 from __future__ import annotations
@@ -9,57 +9,57 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import quantiles
 from benchmarks.load import Samples
 from benchmarks.machine import on, server_cores
 from benchmarks.plan import Plan
+from benchmarks.scenarios.case import tell
 from benchmarks.session import Session
 from benchmarks.systems.base import best
 from benchmarks.workload import MIXED, Workload
 
+_WIDE, _NARROW = "wide", "narrow"
+
 
 class BareEngine:
-    """One session of all processors for single calls; one of one processor each for throughput."""
+    """One session of all processors for single calls; for throughput that one, or one of one processor each."""
 
-    def __init__(self, model: Path, precision: str) -> None:
-        self._model, self._precision = model, precision
-        self._threads = len(server_cores())
-
-    def measure(self, workload: Workload, plan: Plan) -> dict[str, Any]:
-        """By scenario, as of a server; throughput for one wide session and for narrow ones side by side."""
+    def __init__(self, workload: Workload, precision: str) -> None:
+        self.workload, self.precision = workload, precision
+        threads = len(server_cores())
         with on(server_cores()):
-            wide = Session(self._model, self._precision, self._threads)
-            _run(wide, workload, workload.of[MIXED])
-            found: dict[str, Any] = {"precision": self._precision, "latency": {}, "throughput": {}}
-            for length in map(str, plan.latency_lengths):
-                numbers = list(islice(cycle(workload.of[length]), plan.latency_requests))
-                _run(wide, workload, numbers[: plan.warm_up])
-                found["latency"][length] = self._told(_run(wide, workload, numbers), workload)
-            narrow = [Session(self._model, self._precision, 1) for _ in range(self._threads)]
-            for session in narrow:
-                _run(session, workload, workload.of[MIXED])
-            for name, sessions in (("wide", [wide]), ("narrow", narrow)):
-                samples = _side_by_side(sessions, workload, plan.throughput_s)
-                found["throughput"][name] = self._told(samples, workload)
-        return found
+            wide = Session(workload.model, precision, threads)
+            narrow = [Session(workload.model, precision, 1) for _ in range(threads)]
+        self._sessions: dict[str, list[Session]] = {_WIDE: [wide], _NARROW: narrow}
 
-    def _told(self, samples: Samples, workload: Workload) -> dict[str, Any]:
-        verdict = workload.check(samples, lambda body: best(json.loads(body)), self._precision)
-        seconds, tokens = samples.seconds(), np.array(workload.tokens)[samples.text].sum()
-        return {
-            **quantiles(samples.latencies_ms()),
-            "per_second": len(samples) / seconds,
-            "tokens_per_second": float(tokens / seconds),
-            "answers": asdict(verdict),
-            "good": verdict.good,
-        }
+    def warm_up(self, of: Sequence[str], count: int) -> None:
+        """`count` texts of each length on the wide session, mixed ones on the others: it compiles for each shape."""
+        for length in of:
+            self.one_by_one(length, count, 0)
+        for session in self._sessions[_NARROW]:
+            _run(session, self.workload, self.workload.of[MIXED])
+
+    def lengths(self, plan: Plan) -> list[str]:
+        return list(map(str, plan.latency_lengths))
+
+    def one_by_one(self, length: str, count: int, first: int) -> Samples:
+        texts = self.workload.of[length]
+        numbers = [texts[number % len(texts)] for number in range(first, first + count)]
+        with on(server_cores()):
+            return _run(self._sessions[_WIDE][0], self.workload, numbers)
+
+    def loads(self, _: Plan) -> list[str]:
+        return [_WIDE, _NARROW]
+
+    def busy(self, load: str, seconds: float) -> Samples:
+        with on(server_cores()):
+            return _side_by_side(self._sessions[load], self.workload, seconds)
+
+    def told(self, slices: Sequence[Samples]) -> dict[str, Any]:
+        return tell(slices, self.workload, lambda body: best(json.loads(body)), self.precision)
 
 
 def _run(session: Session, workload: Workload, numbers: Sequence[int], until: float = np.inf) -> Samples:

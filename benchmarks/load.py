@@ -83,6 +83,10 @@ class Samples:
         """From the intended time; nan for what never ended."""
         return (np.array(self.done) - np.array(self.intended)) * 1e3
 
+    def answer_ms(self) -> Floats:
+        """Latencies of what was answered; nan for the others."""
+        return np.where(self.answered(), self.latencies_ms(), np.nan)
+
     def lags_ms(self) -> Floats:
         """How late each call was sent: the generator's own fault."""
         return (np.array(self.sent) - np.array(self.intended)) * 1e3

@@ -1,6 +1,6 @@
 """A result's JSON as Markdown: every figure in its own unit, as a share of the machine's limit, and as a ratio to others.
 
-Called by `__main__`. Figures are medians over rounds; ratios are taken round by round. Nothing is left out: what was
+Called by `__main__`. Figures are medians over rounds; ratios are taken block by block. Nothing is left out: what was
 not measured is named with its reason, and what makes a run doubtful stands at the top.
 """
 
@@ -18,7 +18,19 @@ OURS, REFERENCE = "inlet", "stock stand-in"
 
 def markdown(result: dict[str, Any], picture: str) -> str:
     """The whole report; `picture` is the file name of the SVG beside it."""
-    sections = (_head, _latency, _ratios, _throughput, _load, _overload, _start, _memory, _answers, _missing)
+    sections = (
+        _head,
+        _latency,
+        _path,
+        _ratios,
+        _throughput,
+        _load,
+        _overload,
+        _start,
+        _memory,
+        _answers,
+        _missing,
+    )
     parts = ["\n".join(section(result)) for section in sections]
     parts.insert(1, f"![latency and throughput]({picture})")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -81,7 +93,7 @@ def _head(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"{where['cpu']}, servers on {len(where['server_cores'])} of {where['cores']} cores ({', '.join(where['flags'])}),"
     yield f"{where['memory_gb']} GB, Linux {where['kernel']}, Python {where['python']}, commit {where['commit'][:12]}"
-    yield f"{'with changes' if where['changed'] else ''}. {result['plan']['rounds']} rounds, systems in turns."
+    yield f"{'with changes' if where['changed'] else ''}. {result['plan']['rounds']} rounds of {result['plan']['blocks']} blocks, systems in turns."
     yield ""
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in limits.gops.items())
     yield f"Limits of these cores, measured: matrix products in 10⁹ operations/s {rates}; memory {limits.bandwidth:.0f} GB/s."
@@ -111,33 +123,75 @@ def _latency(result: dict[str, Any]) -> Iterator[str]:
     yield from _table(["system", "precision", *keys], rows)
 
 
-def _ratios(result: dict[str, Any]) -> Iterator[str]:
-    reference = REFERENCE if REFERENCE in result["systems"] else None
-    if reference is None or OURS not in result["systems"]:
-        return
-    yield f"## {OURS} against the {reference}"
-    yield ""
-    yield "How many times faster: geometric mean over rounds, 95 % interval of a bootstrap over rounds, all rounds."
-    yield ""
-    rows = []
-    measures: list[tuple[str, Callable[[Any], float | None]]] = [
-        (f"latency p50, {key} tokens", lambda round_, key=key: _at(round_, ("latency", key, "p50")))
-        for key in _keys(result, "latency")
-    ]
-    measures.append(
-        ("throughput, best of the sweep", lambda round_: 1 / best if (best := best_rate(round_)) else None)
+def _paired(
+    result: dict[str, Any], other: str, blocks: Callable[[dict[str, Any]], list[float] | None]
+) -> tuple[list[list[float]], list[list[float]]] | None:
+    """Of ours and of the other one: `blocks` of each pass in which both were up; None where there is none."""
+    if OURS not in result["systems"] or other not in result["systems"]:
+        return None
+    ours, theirs = (
+        {round_["pass"]: found for round_ in result["systems"][name]["rounds"] if (found := blocks(round_))}
+        for name in (OURS, other)
     )
-    for label, value in measures:
-        ours, theirs = (
-            [value(round_) for round_ in result["systems"][name]["rounds"]] for name in (OURS, reference)
-        )
-        if not ours or None in (*ours, *theirs):
-            continue
-        found = ratio(ours, theirs)  # type: ignore[arg-type]  # None is not among them
-        low, high = found["interval"]
-        each = " ".join(f"{value:.2f}" for value in found["rounds"])
-        rows.append([label, f"{found['mean']:.2f}", f"{low:.2f} to {high:.2f}", each])
-    yield from _table(["", "ratio", "interval", "rounds"], rows)
+    both = sorted(set(ours) & set(theirs))
+    return ([ours[number] for number in both], [theirs[number] for number in both]) if both else None
+
+
+def _p50s(key: str) -> Callable[[dict[str, Any]], list[float] | None]:
+    return lambda round_: _at(round_, ("latency", key, "blocks", "p50"))
+
+
+def _best_blocks(round_: dict[str, Any]) -> list[float] | None:
+    """Seconds of one request at the best of the loads, by block."""
+    loads = round_.get("throughput")
+    if not loads:
+        return None
+    best = max(loads.values(), key=lambda load: load["per_second"])
+    return [1 / rate for rate in best["blocks"]["per_second"]]
+
+
+def _ratios(result: dict[str, Any]) -> Iterator[str]:
+    measures = [(f"{key} tokens", _p50s(key)) for key in _keys(result, "latency")]
+    measures.append(("throughput", _best_blocks))
+    rows = []
+    for name in result["systems"]:
+        cells = []
+        for _, blocks in measures:
+            pairs = _paired(result, name, blocks) if name != OURS else None
+            if pairs is None:
+                cells.append("–")
+                continue
+            found = ratio(*pairs)
+            low, high = found["interval"]
+            cells.append(
+                f"{found['mean']:.2f} ({low:.2f} to {high:.2f}; {found['wins']} of {found['blocks']})"
+            )
+        if any(cell != "–" for cell in cells):
+            rows.append([name, *cells])
+    if not rows:
+        return
+    yield f"## How many times faster {OURS} is"
+    yield ""
+    yield "One caller's p50, and the best throughput, against each of the others, block by block: what is compared was measured"
+    yield "within the same seconds. Geometric mean; 95 % interval of a bootstrap over rounds and blocks; in how many blocks it won."
+    yield ""
+    yield from _table(["against", *(label for label, _ in measures)], rows)
+
+
+def _path(result: dict[str, Any]) -> Iterator[str]:
+    """What the way through server and router costs: against the bare engine of the served precision."""
+    if OURS not in result["systems"]:
+        return
+    engine = f"engine {result['systems'][OURS]['precision']}"
+    cells = []
+    for key in _keys(result, "latency"):
+        pairs = _paired(result, engine, _p50s(key))
+        if pairs is not None:
+            more = [a - b for ours, bare in zip(*pairs, strict=True) for a, b in zip(ours, bare, strict=True)]
+            cells.append(f"{key} tokens {statistics.median(more):+.2f}")
+    if cells:
+        yield f"Milliseconds that {OURS} takes more than the bare {engine} (median over blocks of the difference of p50):"
+        yield f"{', '.join(cells)}."
 
 
 def _throughput(result: dict[str, Any]) -> Iterator[str]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.scenarios.case import Case
+from benchmarks.load import Samples
+from benchmarks.plan import Plan
+from benchmarks.scenarios.contender import AGAIN, Contender, Turn, in_turns, told
 
 
-def latency(case: Case) -> dict[str, Any]:
-    """By length in tokens; `{length} connecting` opens a connection for each request."""
-    plan = case.plan
-    found = {}
-    for length in map(str, plan.latency_lengths):
-        found[length] = case.told(case.closed(case.repeated(length, plan.latency_requests)))
-    for length in map(str, plan.connect_lengths):
-        calls = case.repeated(length, plan.latency_requests, keep_alive=False)
-        found[f"{length} connecting"] = case.told(case.closed(calls))
+def latency(contenders: Mapping[str, Contender], plan: Plan) -> dict[str, dict[str, Any]]:
+    """By contender and length in tokens; `{length} connecting` opens a connection for each request."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in contenders}
+    for length in dict.fromkeys(key for each in contenders.values() for key in each.lengths(plan)):
+        turns = {
+            name: _turn(each, length, plan.latency_requests)
+            for name, each in contenders.items()
+            if length in each.lengths(plan)
+        }
+        for name, slices in in_turns(turns, plan.blocks).items():
+            found[name][length] = told(contenders[name], slices)
     return found
+
+
+def _turn(contender: Contender, length: str, count: int) -> Turn:
+    def turn(block: int) -> Samples:
+        contender.one_by_one(length, AGAIN, 0)
+        return contender.one_by_one(length, count, block * count)
+
+    return turn

@@ -19,7 +19,7 @@ def memory(case: Case) -> dict[str, Any]:
     """PSS in MB of all processes of the server: what they share is counted once."""
     served, plan = case.served, case.plan
     found: dict[str, Any] = {"fresh_mb": pss_mb(served.processes()), "idle_cpu": _idle(served, plan.idle_s)}
-    told = case.told(case.closed(_all_lengths(case, plan.memory_requests), connections=_CONNECTIONS))
+    told = case.told([case.closed(_all_lengths(case, plan.memory_requests), connections=_CONNECTIONS)])
     found |= {
         "answers": told["answers"],
         "good": told["good"],

@@ -31,7 +31,7 @@ def start(case: Case) -> dict[str, Any]:
                 break
             samples = case.closed([call])
             times.append(samples.latencies_ms()[0] / 1e3)
-            good &= bool(case.told(samples)["good"])
+            good &= bool(case.told([samples])["good"])
         if times:
             found[name] = {**quantiles(np.array(times)), "good": good}
     return found

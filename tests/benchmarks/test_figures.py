@@ -12,6 +12,8 @@ from benchmarks.figures import quantiles, queueing_ms, ratio
 from benchmarks.limits import Limits
 from benchmarks.load import Samples
 from benchmarks.model import LONGEST, tokenizer
+from benchmarks.rounds import passes
+from benchmarks.scenarios.contender import in_turns
 from benchmarks.systems.base import best
 from benchmarks.texts import Texts
 from benchmarks.workload import MIXED, Answer, Workload
@@ -117,13 +119,37 @@ def test_drift_is_the_largest_change_of_any_rate():
     assert before.drift(Limits(2, {"fp32": 102.0, "int8": 180.0}, 10.3)) == pytest.approx(0.1)
 
 
-def test_ratios_are_of_rounds_and_their_mean_is_geometric():
-    found = ratio([1.0, 2.0, 4.0], [2.0, 8.0, 8.0])
-    assert found["rounds"] == [2.0, 4.0, 2.0]
-    assert found["mean"] == pytest.approx(16 ** (1 / 3))
+def test_ratios_are_of_blocks_and_their_mean_is_geometric():
+    found = ratio([[1.0, 2.0], [4.0, 1.0]], [[2.0, 8.0], [8.0, 1.0]])
+    assert found["rounds"] == pytest.approx([8**0.5, 2**0.5])
+    assert found["mean"] == pytest.approx(2)
+    assert (found["wins"], found["blocks"]) == (3, 4)
     low, high = found["interval"]
-    assert 2 <= low < found["mean"] < high <= 4
-    assert ratio([1.0, 1.0], [3.0, 3.0])["interval"] == pytest.approx([3, 3])
+    assert 1 <= low < found["mean"] < high <= 4
+    assert ratio([[1.0], [1.0]], [[3.0], [3.0]])["interval"] == pytest.approx([3, 3])
+
+
+def test_each_pass_has_those_that_all_are_compared_with():
+    assert passes(["a", "inlet", "b", "stock stand-in", "c"], 4) == [
+        ["stock stand-in", "inlet", "a", "b"], ["stock stand-in", "inlet", "c"],
+    ]  # fmt: skip
+    assert passes(["inlet"], 4) == [["inlet"]]
+    assert passes(["a", "b"], 1) == [["a"], ["b"]]
+
+
+def test_turns_rotate_and_keep_their_blocks_apart():
+    taken: list[tuple[str, int]] = []
+
+    def turn(name: str):
+        def take(block: int) -> Samples:
+            taken.append((name, block))
+            return asked((0, 200, str(block)))
+
+        return take
+
+    slices = in_turns({"a": turn("a"), "b": turn("b")}, 3)
+    assert taken == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert [samples.body for samples in slices["b"]] == [[b"0"], [b"1"], [b"2"]]
 
 
 def test_quantiles_leave_out_what_was_not_answered():
@@ -145,20 +171,24 @@ def result() -> dict:
     def system(ms: float, wrong: int = 0) -> dict:
         measured = {
             "p50": ms, "p99": 2 * ms, "per_second": 1e3 / ms, "tokens_per_second": 75e3 / ms,
+            "blocks": {"p50": [ms, ms], "per_second": [1e3 / ms, 1e3 / ms]},
             "answers": {"answered": 9, "refused": 0, "failed": 0, "unreadable": 0, "wrong": wrong, "swapped": 0, "agree": 1.0, "worst": 0.01},
         }  # fmt: skip
         round_ = {"start_s": 2.0, "latency": {"75": measured}, "throughput": {"8": measured}}
-        return {"precision": "fp32", "note": "", "rounds": [round_, round_]}
+        rounds = [{**round_, "pass": number} for number in (1, 2)]
+        return {"precision": "fp32", "note": "", "rounds": rounds}
 
     return {
-        "plan": {"rounds": 2, "latency_lengths": [75]},
+        "plan": {"rounds": 2, "blocks": 2, "latency_lengths": [75]},
         "conditions": {
             "date": "2026-01-02", "cpu": "A & B", "cores": 2, "server_cores": [0, 1], "flags": ["avx2"], "memory_gb": 8,
             "kernel": "6", "python": "3.11", "commit": "0" * 40, "changed": False,
         },
         "limits": {"before": {"threads": 2, "gops": {"fp32": 259.0}, "bandwidth": 30.0}},
         "generator": {"seen": 0.05, "expected": 0.05, "lag_p99": 0.1},
-        "systems": {"inlet": system(100.0), "stock stand-in": system(250.0, wrong=3)},
+        "systems": {
+            "inlet": system(100.0), "stock stand-in": system(250.0, wrong=3), "engine fp32": system(98.5),
+        },
         "not_measured": {"infinity": "pip could not install it"},
         "disturbed": ["the load was 3 before the run began"],
     }  # fmt: skip
@@ -167,8 +197,11 @@ def result() -> dict:
 def test_a_report_says_milliseconds_share_of_the_limit_and_ratio():
     text = report.markdown(result(), "r.svg")
     assert "| inlet | fp32 | 100.0 / 200.0 (50%) |" in text
-    assert "| latency p50, 75 tokens | 2.50 | 2.50 to 2.50 | 2.50 2.50 |" in text
-    assert "| throughput, best of the sweep | 2.50 |" in text
+    same = "2.50 (2.50 to 2.50; 4 of 4)"
+    assert f"| stock stand-in | {same} | {same} |" in text
+    assert (
+        "than the bare engine fp32 (median over blocks of the difference of p50):\n75 tokens +1.50." in text
+    )
     assert "doubtful:** the load was 3" in text
     assert "- infinity: pip could not install it" in text
     assert "| stock stand-in | 36 | 0 | 0 | 0 | 12 | 0 | 100.0% |" in text
@@ -178,5 +211,5 @@ def test_a_picture_has_a_bar_for_each_system():
     root = ET.fromstring(plot.picture(result()))
     bars = [element for element in root.iter() if element.tag.endswith("rect")][1:]
     first, second = (float(bar.get("width", "")) for bar in bars[:2])
-    assert len(bars) == 4
+    assert len(bars) == 6
     assert second == pytest.approx(2.5 * first, rel=0.01)
