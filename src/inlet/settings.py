@@ -128,7 +128,9 @@ class Settings:
     max_pending: int = _setting(
         1024, "Requests per endpoint in flight and waiting before 429 is answered.", least=1
     )
-    head_timeout: float = _setting(15.0, "Seconds a client may take to send a request's head.")
+    head_timeout: float = _setting(
+        15.0, "Seconds a client may take to send a request's head, from its first byte on."
+    )
     body_timeout: float = _setting(60.0, "Seconds a client may pause while sending a request's body.")
     answer_timeout: float = _setting(
         600.0,

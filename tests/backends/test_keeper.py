@@ -1,16 +1,24 @@
-"""The keeper alone: a stop while the replica is just being born, an alarm that it notices late, its last words."""
+"""The keeper alone: a stop while the replica is just being born, a spare that has ended before its plan came, a keeper that
+nobody can watch, an alarm that it notices late, its last words.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+import pytest
+
 from inlet.backends.local import keeper
+from inlet.backends.local.spawn import spawn
 from tests.backends.worlds import WITHIN_S, eventually
 
 
@@ -38,6 +46,30 @@ def test_a_stop_between_fork_and_exec_is_not_lost(tmp_path: Path) -> None:
             process.kill()
     ending = json.loads((tmp_path / "exit.json").read_text())
     assert (ending["asked"], ending["signal"], ending["overrun"]) == (True, signal.SIGTERM, False)
+
+
+def test_a_spare_that_ends_before_its_plan_comes_has_not_started() -> None:
+    ours, theirs = socket.socketpair()
+    command = keeper.keeper_command(keeper.SPARE, "/bin/sh", "-c", "read ends_here")
+    with ours, theirs, subprocess.Popen(command, stdin=theirs, env={keeper.ID_VARIABLE: " "}) as process:
+        eventually(lambda: bool(keeper.descendants(process.pid, keeper.processes())))
+        (child,) = keeper.descendants(process.pid, keeper.processes())
+        os.kill(child, signal.SIGKILL)
+        assert process.wait(timeout=WITHIN_S) == keeper.NOT_STARTED
+
+
+def test_a_keeper_that_nobody_can_watch_does_not_run() -> None:
+    before = psutil.Process().children()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = os.dup(0)
+    os.close(unused)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (unused, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            spawn([keeper.SPARE, "/bin/sleep", "60"], {}, stdin=0, errors=os.devnull)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert psutil.Process().children() == before
 
 
 ALARMED_LONG_AGO = """
@@ -86,8 +118,8 @@ def test_last_words_are_read_however_late_it_is(tmp_path: Path) -> None:
 def a_plan(folder: Path, *, enter: Sequence[str] = (), events: str | None = None) -> keeper.Plan:
     return keeper.Plan(
         replica_id="r", folder=str(folder), command=["/bin/sleep", "60"], env={}, notify=str(folder / "n"),
-        log=str(folder / "log"), log_bytes=1000, grace=30.0, enter=list(enter), events=events, data_limit=None,
-        watched_memory=None, cpus=[],
+        log=str(folder / "log"), log_bytes=1000, grace=30.0, spare_answers=0.0, enter=list(enter), events=events,
+        data_limit=None, watched_memory=None, cpus=[],
     )  # fmt: skip
 
 

@@ -16,10 +16,10 @@ import pytest
 import structlog
 
 from inlet.backends.base import ReplicaSet
-from inlet.backends.local import Placement, runtime_command
+from inlet.backends.local import Placement, Timing, runtime_command
 from inlet.backends.local.command import SPARE, can_be_spare, environment, spare_environment
-from inlet.backends.local.keeper import Plan, confine
-from inlet.backends.local.pool import ROOM, Pool
+from inlet.backends.local.keeper import HUNG, Plan, confine
+from inlet.backends.local.pool import LASTED_S, ROOM, Pool
 from inlet.core.seen import ExitKind, SeenReplica
 from inlet.sample import sample_folder
 from tests.backends.conftest import assert_clean, keeper_of, kept, processes_of
@@ -33,8 +33,8 @@ PROMPT = replace(FAST, refill=0.01)
 class WarmWorld(LocalWorld):
     """One that keeps a spare, and runs the real thing."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, timing=PROMPT, command=runtime_command, warm_pool=1)
+    def __init__(self, folder: Path, timing: Timing = PROMPT) -> None:
+        super().__init__(folder, timing=timing, command=runtime_command, warm_pool=1)
 
     def spares(self) -> list[psutil.Process]:
         """Those that wait for orders, without their keepers."""
@@ -166,6 +166,34 @@ async def test_a_spare_that_is_killed_is_replaced_after_a_pause_that_grows(
         await asyncio.to_thread(warm.spare, spare)
     pauses = [entry["retry_in"] for entry in told if entry["event"] == "spare process failed"]
     assert pauses == [2 * PROMPT.refill, 4 * PROMPT.refill]
+
+
+async def test_after_one_that_lasted_the_pause_is_short_again(warm: WarmWorld) -> None:
+    spare = await asyncio.to_thread(warm.spare)
+    pool = warm.backend._site.pool
+    pool._failures = 7
+    (known,) = pool._spares
+    known.started -= LASTED_S
+    with structlog.testing.capture_logs() as told:
+        os.kill(spare.pid, signal.SIGKILL)
+        await asyncio.to_thread(warm.spare, spare)
+    pauses = [entry["retry_in"] for entry in told if entry["event"] == "spare process failed"]
+    assert pauses == [2 * PROMPT.refill]
+
+
+async def test_a_spare_that_hangs_when_it_is_taken_is_given_up_for_a_process_started_now(home: Path) -> None:
+    warm = WarmWorld(home, replace(PROMPT, spare_answers=0.1))
+    await warm.open()
+    spare = await asyncio.to_thread(warm.spare)
+    spare.suspend()
+    await warm.backend.apply(served())
+    seen = await warm.until_ready()
+    assert await gone(spare.pid)
+    replica = replica_process(home)
+    assert replica.environ()["INLET_REPLICA_ID"] == seen.id
+    assert any(line.line == HUNG.decode().rstrip() for line in await lines(warm.backend, "e1"))
+    await warm.close()
+    assert_clean(home)
 
 
 async def test_code_that_has_changed_meanwhile_is_not_used(warm: WarmWorld, home: Path) -> None:
@@ -324,7 +352,7 @@ def test_limits_can_be_put_upon_a_process_that_runs(tmp_path: Path) -> None:
     (cpu, *_) = os.sched_getaffinity(0)
     plan = Plan(
         replica_id="r", folder="", command=[], env={}, notify="", log="", log_bytes=0, grace=0.0, enter=[], events=None,
-        data_limit=2**30, watched_memory=None, cpus=[cpu],
+        spare_answers=0.0, data_limit=2**30, watched_memory=None, cpus=[cpu],
     )  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         confine(process.pid, plan)

@@ -23,6 +23,7 @@ from .installation import Installation, command, contents, is_keeper, is_spare, 
 
 PATIENCE_S = 120.0  # a replica that was killed again and again is started after 30 seconds
 PAUSES_S = (0.0, 0.0, 0.02, 0.1, 0.3, 1.0)
+GIVES_UP_AFTER = 5  # failed starts in a row, and a replica that is killed before it has lasted is one
 BUSY = {502, 503, 504}  # what is said while control or a router is being replaced
 QUESTION = {"inputs": "How do I get my money back?"}
 
@@ -33,6 +34,7 @@ class Chaos:
     def __init__(self, inlet: Installation, model: Path, *, seed: int) -> None:
         self._inlet, self._model, self._random = inlet, model, random.Random(seed)
         self._wanted: dict[str, int] = {}  # the least number of replicas, by endpoint
+        self._kills = 0  # of replicas and keepers, but for those that made an endpoint fail
         self.counts: Counter[str] = Counter()
         self._actions: Mapping[str, Callable[[], None]] = {
             "kill control": lambda: self._kill_child("inlet.control"),
@@ -68,6 +70,7 @@ class Chaos:
         if processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._random.choice(processes).kill()
+                self._kills += 1
 
     def _keepers(self) -> list[psutil.Process]:
         return [p for p in self._inlet.processes() if is_keeper(command(p))]
@@ -128,7 +131,7 @@ class Chaos:
     # Rest
 
     def come_to_rest(self) -> None:
-        """Resume what was paused, wait until all is as it was asked for, and look for anything that is left over."""
+        """Resume what was paused or given up, wait until all is as it was asked for, and look for what is left over."""
         wait_for("/readyz", self._inlet.is_ready, within=PATIENCE_S)
         for name in self._wanted:
             if self._status(name)["state"] == "paused":
@@ -143,8 +146,14 @@ class Chaos:
             raise AssertionError(f"left over: {self._left_over()}") from None
 
     def _status(self, name: str) -> dict[str, Any]:
+        """As it is; what our kills made fail, as promised, is first resumed."""
         status: dict[str, Any] = self._call("GET", _path(name)).json()["status"]
-        assert status["state"] != "failed", f"{name}: {status}"
+        if status["state"] == "failed":
+            gave_up = status["errorMessage"].startswith("Gave up after")
+            assert gave_up, f"{name}: {status}"
+            assert self._kills >= GIVES_UP_AFTER, f"{name}, after {self._kills} kills: {status}"
+            self._kills -= GIVES_UP_AFTER
+            status = self._call("POST", f"{_path(name)}/resume").json()["status"]
         return status
 
     def _at_rest(self) -> bool:

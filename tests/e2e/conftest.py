@@ -26,9 +26,9 @@ def home() -> Iterator[Path]:
         yield Path(folder) / "home"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one_installation() -> Iterator[Installation]:
-    """One for all tests of a module, each of which names its endpoints as no other does and deletes them."""
+    """One for all tests that ask no more of it than to run; each deletes the endpoints that it makes."""
     with (
         tempfile.TemporaryDirectory(prefix="inlet-") as folder,
         installation(Path(folder) / "home") as running,

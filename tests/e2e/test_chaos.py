@@ -15,7 +15,7 @@ import pytest
 from .chaos import Chaos, left_after_stop, tracebacks
 from .installation import installation
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10_000)))
 
 

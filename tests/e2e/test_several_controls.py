@@ -55,8 +55,9 @@ def pair(url_of_database: str, home: Path) -> Iterator[Pair]:
         a, b = both
         wait_for("a to lead alone", leading(a, b))
         yield a, b
-        for inlet in (b, a):
-            inlet.stop()
+        with ThreadPoolExecutor(len(both)) as pool:
+            assert [*pool.map(Installation.stop, both)] == [0, 0]
+        for inlet in both:
             inlet.wait_for_end()
 
 

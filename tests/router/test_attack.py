@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from inlet.core.spec import Visibility
-from inlet.router.server import ClientConnection
+from inlet.router.server import IDLE_S, ClientConnection
 from tests.router.world import Raw, World, request, route, until, world
 
 H = b"Host: base\r\n"
@@ -416,13 +416,39 @@ async def test_a_slow_head_ends_whatever_its_pace():
             await _is_timed_out(client)
 
 
+async def test_who_connects_long_before_asking_is_answered():
+    async with world(head_timeout=5.0) as here:
+        await _public(here)
+        begin = asyncio.get_running_loop().time()
+        async with here.raw() as client:
+            connection = await _begun(here, 0)
+            connection.check_deadline(begin)
+            connection.check_deadline(begin + IDLE_S - 1)
+            await client.send(get())
+            assert (await client.answer()).status == 200
+
+
 async def test_a_connection_that_says_nothing_is_closed():
-    async with world(head_timeout=0.2) as here, here.raw() as client:
+    async with world() as here, here.raw() as client:
+        connection = await _begun(here, 0)
+        connection.check_deadline(asyncio.get_running_loop().time())
+        connection.check_deadline(asyncio.get_running_loop().time() + IDLE_S + 1)
         assert await client.closed() == b""
-    # It must have begun before the time is over, or it is closed without a word too.
+
+
+async def test_where_there_is_a_crowd_silence_is_borne_no_longer_than_slowness(monkeypatch):
+    monkeypatch.setattr("inlet.router.server.CROWDED", 1)
+    async with world(head_timeout=0.2) as here, here.raw(), here.raw() as client:
+        assert await client.closed() == b""
+
+
+@pytest.mark.parametrize("byte", [b"G", b"\r"])
+async def test_the_time_for_a_head_begins_with_its_first_byte_however_little_follows(byte: bytes):
     async with world(head_timeout=60.0) as here, here.raw() as client:
-        await client.send(b"\r")
-        connection = await _begun(here, 1)
+        connection = await _begun(here, 0)
+        connection.check_deadline(asyncio.get_running_loop().time())
+        await client.send(byte)
+        await _begun(here, 1)
         connection.check_deadline(asyncio.get_running_loop().time())
         connection.check_deadline(asyncio.get_running_loop().time() + 61)
         await _is_timed_out(client)

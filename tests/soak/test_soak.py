@@ -1,4 +1,4 @@
-"""Hundreds of thousands of requests, many of which go wrong: memory, open files and threads of every process stay flat.
+"""A hundred thousand requests, many of which go wrong: memory, open files and threads of every process stay flat.
 
 How many: `SOAK_REQUESTS` for the router alone, a tenth of that for a whole installation with the sample model; `make
 soak` makes millions. The samples are left in `.cache/soak`.
@@ -32,7 +32,7 @@ from . import echo
 from .callers import Callers, Kind
 from .curves import SAMPLES, Curves
 
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "200000"))
+REQUESTS = int(os.environ.get("SOAK_REQUESTS", "100000"))
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600 + REQUESTS // 100)]
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".cache" / "soak"

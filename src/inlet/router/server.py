@@ -26,7 +26,8 @@ from inlet.router.head import MAX_HEAD, NO_HEAD, RequestHead, check_unfinished, 
 from inlet.router.kept import MAX_KEPT
 from inlet.router.rewrite import request_id
 
-IDLE_S = 75.0  # between two requests
+IDLE_S = 75.0  # before the first byte of a request; some clients connect long before they ask
+CROWDED = 1024  # open connections; with more of them idle ones have to go as soon as slow ones
 LINGER_S = (
     2.0  # how long a client may still talk after an answer that ends its connection, so that it can read it
 )
@@ -60,6 +61,11 @@ class Connections:
         self.open.discard(connection)
         if not self.open:
             self._none_left.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more than may all be idle for long: silence costs a client nothing, and us a descriptor."""
+        return len(self.open) > CROWDED
 
     async def all_closed(self) -> None:
         """Return when no connection is open."""
@@ -109,7 +115,6 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]).encode() if peer else b"unknown"
         self._connections.open.add(self)
-        self._deadline = self._context.loop.time() + self._context.settings.head_timeout
 
     def data_received(self, data: bytes) -> None:
         if self._state is BODY:
@@ -399,7 +404,7 @@ class ClientConnection(asyncio.Protocol):
         if self._blocked:
             return settings.body_timeout
         if self._state is HEAD:
-            return settings.head_timeout if self._seen else IDLE_S
+            return settings.head_timeout if self._seen or self._connections.crowded else IDLE_S
         return settings.body_timeout if self._state is BODY and not self._held else math.inf
 
     def _update_reading(self) -> None:

@@ -1,9 +1,9 @@
 """`python -m inlet.runtime.spare`: a replica's process before anybody knows which one it will be.
 
 Started by a keeper (`backends/local/keeper.py`) with a socket as standard input. Imports what every replica imports, waits
-for one byte with a file, and goes on as `python -m inlet.runtime` would have with the `command`, the `env` and the `folder`
-that are in that file. Ends when the socket is closed first. Until then it must not start a thread, nor touch the engine
-beyond importing it: limits and environment come with the orders.
+for one byte with a file, answers with one byte, and goes on as `python -m inlet.runtime` would have with the `command`, the
+`env` and the `folder` that are in that file. Ends when the socket is closed first. Until then it must not start a thread,
+nor touch the engine beyond importing it: limits and environment come with the orders.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def _receive() -> dict[str, Any] | None:
     """The orders; afterwards standard input is empty."""
     with socket.socket(fileno=0) as keeper:
         _, files, _, _ = socket.recv_fds(keeper, 1, 1)
+        if files:
+            keeper.send(b"\0")  # it would take us for hanging
     nothing = os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free: 0
     os.set_inheritable(nothing, True)
     if not files:

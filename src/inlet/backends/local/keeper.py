@@ -8,7 +8,7 @@ value anywhere, but for the replica's id.
 
 `pool.py` starts it as `python -I -S keeper.py --spare COMMAND…` with a socket as standard input: then it starts COMMAND,
 whatever replica that will be, and waits. One byte on the socket brings the plan as a file; from then on there is no
-difference. If the socket is closed first, both end.
+difference. If the socket is closed first, both end. COMMAND must say that it has its orders, or another process is started.
 
 In the replica's folder it writes `keeper.json` (who it is, before the replica exists) and `exit.json` (how the replica
 ended, as its last act). SIGTERM drains the replica; the file `stop`, if there, says how many seconds that may take.
@@ -49,6 +49,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STREAMS = ("stdout", "stderr")
 SPARE = "--spare"
+HUNG = b"Inlet: the process that waited to become this replica did not answer, so another one was started\n"
 # What a spare leaves room for, in bytes, so that the process table can show whose it is once that is known.
 COMMAND_ROOM, ID_ROOM = 4096, 200
 ID_VARIABLE = "INLET_REPLICA_ID"
@@ -58,20 +59,21 @@ class Plan:
     """All that a keeper needs. `enter` are files that take a process id (cgroup.procs); sizes in bytes.
 
     `data_limit` becomes RLIMIT_DATA; `watched_memory` is what the whole process tree may hold before the keeper kills
-    it; `events` a cgroup file with an `oom_kill` counter.
+    it; `events` a cgroup file with an `oom_kill` counter; `spare_answers` how many seconds a spare may take to say that
+    it has this.
     """
 
     def __init__(
         self,
         *,
         replica_id: str, folder: str, command: list[str], env: dict[str, str],
-        notify: str, log: str, log_bytes: int, grace: float,
+        notify: str, log: str, log_bytes: int, grace: float, spare_answers: float,
         enter: list[str], events: str | None,
         data_limit: int | None, watched_memory: int | None, cpus: list[int],
     ) -> None:  # fmt: skip
         self.replica_id, self.folder, self.command, self.env = replica_id, folder, command, env
         self.notify, self.log, self.log_bytes, self.grace = notify, log, log_bytes, grace
-        self.enter, self.events = enter, events
+        self.spare_answers, self.enter, self.events = spare_answers, enter, events
         self.data_limit, self.watched_memory, self.cpus = data_limit, watched_memory, cpus
 
 
@@ -388,13 +390,23 @@ class Spare:
         relabel(os.getpid(), keeper_command(plan.replica_id), plan.replica_id)
         relabel(self.child.pid, plan.command, plan.replica_id)
 
-    def engage(self, plan: Plan) -> Child:
-        """Let the child be the replica of this plan."""
+    def engage(self, plan: Plan) -> Child | None:
+        """Let the child be the replica of this plan; None, and it is killed, if it hangs or has ended."""
         confine(self.child.pid, plan)
-        socket.send_fds(self._orders, [b"\0"], [self._plan])
+        try:
+            socket.send_fds(self._orders, [b"\0"], [self._plan])
+            self._orders.settimeout(plan.spare_answers)
+            answered = self._orders.recv(1)
+        except OSError:
+            answered = b""
         self._orders.close()
         os.close(self._plan)
-        return self.child
+        if answered:
+            return self.child
+        os.kill(self.child.pid, signal.SIGKILL)
+        for stream in self.child.streams:
+            os.close(stream)
+        return None
 
 
 class Keeper:
@@ -416,7 +428,7 @@ class Keeper:
         self._watch_at = self._poked_at = self._alarmed_until = 0.0
 
     def start(self, spare: Spare | None = None) -> None:
-        """Start the replica, in the process that is there already if there is one; OSError if it cannot be."""
+        """Start the replica, in the process that is there already if there is one that answers; OSError if it cannot be."""
         # Processes that the replica leaves behind become ours, so that they can be ended.
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -428,7 +440,13 @@ class Keeper:
         self._poll.register(wake, select.POLLIN)
         self._listen()
         self._wake = wake
-        child = Child(self._become) if spare is None else spare.engage(self._plan)
+        child = None
+        if spare is not None:
+            child = spare.engage(self._plan)
+            if child is None:
+                self._output.feed("stderr", HUNG)
+        if child is None:
+            child = Child(self._become)
         self._child, self._pipes = child.pid, child.streams
         for stream in self._pipes:
             self._poll.register(stream, select.POLLIN)
@@ -653,7 +671,7 @@ def main() -> None:
             spare = Spare(sys.argv[2:])
             plan = spare.wait()
             if plan is None:
-                return
+                os._exit(NOT_STARTED)
             spare.show(plan)
         else:
             plan = Plan(**json.load(sys.stdin))

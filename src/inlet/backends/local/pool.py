@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from inlet.backends.local.command import SPARE, can_be_spare, spare_environment
 from inlet.backends.local.spawn import packed, spawn
 
 ROOM = 2**30  # bytes of memory that must be free: where they are not, replicas need what a spare would hold
+LASTED_S = 60.0  # one that was there for so long has started well, however it ends
 _LONGEST_PAUSE_S = 600.0
 _MOST_DOUBLINGS = 30  # where spares never work this counts for weeks, and floats end at 1023 doublings
 _log = structlog.get_logger(__name__)
@@ -33,7 +35,8 @@ Stamp = tuple[int, ...]
 
 @dataclass(slots=True, eq=False)
 class _Spare:
-    """`pid` is its keeper's; `orders` our end of its standard input; `stamp` that of the code which it imports.
+    """`pid` is its keeper's; `orders` our end of its standard input; `stamp` that of the code which it imports;
+    `started` when it was, on the monotonic clock.
 
     One that is not `usable` was told to end and has not done so yet.
     """
@@ -43,13 +46,18 @@ class _Spare:
     orders: socket.socket
     env: dict[str, str]
     stamp: Stamp
+    started: float
     usable: bool = True
 
-    def close(self) -> None:
-        """Look no longer. It ends, unless it was sent a plan."""
+    def let_go(self) -> None:
+        """Look no longer, and leave the pidfd to the caller. It ends, unless it was sent a plan."""
         asyncio.get_running_loop().remove_reader(self.pidfd)
-        os.close(self.pidfd)
         self.orders.close()
+
+    def close(self) -> None:
+        """Look no longer. It has been told to end, or has ended."""
+        self.let_go()
+        os.close(self.pidfd)
 
     def kill(self) -> None:
         self.usable = False
@@ -94,8 +102,8 @@ class Pool:
             spare.close()
             await asyncio.to_thread(os.waitpid, spare.pid, 0)
 
-    def take(self, plan: keeper.Plan) -> int | None:
-        """Let a spare be this replica: the process id of its keeper; None if there is none that can be."""
+    def take(self, plan: keeper.Plan) -> tuple[int, int] | None:
+        """Let a spare be this replica: its keeper's process id and pidfd; None if there is none that can be."""
         spare = next((each for each in self._spares if self._fits(each, plan)), None)
         if spare is None:
             return None
@@ -103,10 +111,10 @@ class Pool:
             spare.kill()
             return None
         self._spares.remove(spare)
-        spare.close()
+        spare.let_go()
         self._failures = 0
         self._fill_later(self._delay)
-        return spare.pid
+        return spare.pid, spare.pidfd
 
     def _fits(self, spare: _Spare, plan: keeper.Plan) -> bool:
         return spare.usable and can_be_spare(plan.command, plan.env, spare.env)
@@ -131,20 +139,22 @@ class Pool:
         env, stamp = spare_environment(self._notify), _stamp()
         orders, theirs = socket.socketpair()
         try:
-            pid = spawn([keeper.SPARE, *SPARE], env, stdin=theirs.fileno(), errors=os.devnull)
-            spare = _Spare(pid, os.pidfd_open(pid), orders, env, stamp)
+            pid, pidfd = spawn([keeper.SPARE, *SPARE], env, stdin=theirs.fileno(), errors=os.devnull)
         except OSError:
             orders.close()
             raise
         finally:
             theirs.close()
-        asyncio.get_running_loop().add_reader(spare.pidfd, self._ended, spare)
+        spare = _Spare(pid, pidfd, orders, env, stamp, started=time.monotonic())
+        asyncio.get_running_loop().add_reader(pidfd, self._ended, spare)
         return spare
 
     def _ended(self, spare: _Spare) -> None:
         self._spares.remove(spare)
         spare.close()
         _, status = os.waitpid(spare.pid, 0)
+        if time.monotonic() - spare.started >= LASTED_S:
+            self._failures = 0
         if spare.usable:
             self._failed(f"it ended with {os.waitstatus_to_exitcode(status)}")
         self._fill_later(self._delay)

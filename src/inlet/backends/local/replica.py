@@ -138,15 +138,16 @@ class Replica:
                 log=str(log),
                 log_bytes=site.log_bytes,
                 grace=site.drain_seconds,
+                spare_answers=site.timing.spare_answers,
                 enter=list(confinement.enter),
                 events=confinement.events,
                 data_limit=confinement.data_limit,
                 watched_memory=confinement.watched_memory,
                 cpus=list(confinement.cpus),
             )
-            replica._watch(site.pool.take(plan) or _spawn(plan))
+            replica._watch(*(site.pool.take(plan) or _spawn(plan)))
         except OSError:
-            # The keeper may run already, if watching it was what failed.
+            # The keeper may have begun, if watching it was what failed.
             site.spawn(replica._clear_away(leftovers=True))
             raise
         return replica
@@ -167,9 +168,8 @@ class Replica:
                 os.close(pidfd)
         self._finish()
 
-    def _watch(self, pid: int, pidfd: int | None = None) -> None:
-        self.keeper_pid = pid
-        self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
+    def _watch(self, pid: int, pidfd: int) -> None:
+        self.keeper_pid, self._pidfd = pid, pidfd
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, self._ended)
         self._probing = loop.create_task(self._probe())
@@ -309,7 +309,8 @@ class Replica:
         exit_ = describe(self._record, ending, self._folder.keeper_error())
         if not begun:
             words = (
-                self._folder.keeper_error() or "its keeper could not write down who it is (is the disk full?)"
+                self._folder.keeper_error()
+                or "its keeper ended before it had written down who it is (is the disk full?)"
             )
             exit_ = Exit(ExitKind.NOT_STARTED, f"The replica could not be started: {words}")
         elif self._unresponsive:
@@ -336,8 +337,8 @@ class Replica:
             self._folder.path.parent.rmdir()
 
 
-def _spawn(plan: keeper.Plan) -> int:
-    """Start a keeper; its process id. The two variables mark it as ours even before it has written down who it is."""
+def _spawn(plan: keeper.Plan) -> tuple[int, int]:
+    """Start a keeper, as `spawn` does. The two variables mark it as ours even before it has written down who it is."""
     with packed(plan) as memory:
         return spawn(
             [plan.replica_id],

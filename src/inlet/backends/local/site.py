@@ -43,6 +43,7 @@ class Timing:
     settle: float = 60.0  # a replica that was ready for so long has lasted
     longest_backoff: float = 30.0
     refill: float = 2.0  # before a spare process is started in the place of one that became a replica
+    spare_answers: float = 20.0  # before a spare that got its orders is taken to hang
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,13 @@ def packed(plan: keeper.Plan) -> Iterator[int]:
         os.close(memory)
 
 
-def spawn(arguments: Sequence[str], env: Mapping[str, str], *, stdin: int, errors: str) -> int:
-    """Start a keeper; its process id. `errors` is the file that gets what it complains about; OSError if it cannot be."""
+def spawn(arguments: Sequence[str], env: Mapping[str, str], *, stdin: int, errors: str) -> tuple[int, int]:
+    """Start a keeper; its process id, and a pidfd to watch it by. `errors` is the file that gets what it complains about.
+
+    OSError if it cannot be started or watched; then it does not run.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         sys.executable,
         keeper.keeper_command(*arguments),
         env,
@@ -41,3 +45,9 @@ def spawn(arguments: Sequence[str], env: Mapping[str, str], *, stdin: int, error
         ],
         setsigmask=[],
     )
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
