@@ -203,18 +203,20 @@ def tasks() -> str:
 
 
 def limits() -> str:
-    """What one request to a replica may hold."""
-    from inlet.runtime import body, texts
+    """What one request to a replica may hold, and all of them together."""
+    from inlet.runtime import app, batcher, body, texts
     from inlet.runtime.tasks import base, embeddings
 
     return _table(
-        ("in one request", "at most"),
+        ("", "at most"),
         (
-            ("bytes of its body", f"{body.MAX_BODY_BYTES:,}"),
-            ("texts", f"{base.MAX_TEXTS:,}"),
+            ("bytes of a request's body", f"{body.MAX_BODY_BYTES:,}"),
+            ("texts in one request", f"{base.MAX_TEXTS:,}"),
             ("characters of a text", f"{base.MAX_CHARACTERS:,}"),
-            ("tokens, of all texts", f"{texts.MAX_TOKENS:,}"),
+            ("tokens of all texts of a request", f"{texts.MAX_TOKENS:,}"),
             ("numbers in an answer of token vectors", f"{embeddings.MAX_NUMBERS:,}"),
+            ("bytes of all bodies in hand, beyond which 429 is answered", f"{app.MOST_BYTES:,}"),
+            ("tokens of all texts in hand, likewise", f"{batcher.MOST_TOKENS:,}"),
         ),
     )
 

@@ -21,6 +21,7 @@ from inlet.runtime.buckets import batch_sizes, batches, bucket, buckets, worth_w
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.costs import Costs
 from inlet.runtime.engines.base import BF16, FP32, FloatArray, IntArray, Variant
+from inlet.runtime.exactness import Form
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.texts import Encoded, Limit, Text
@@ -85,13 +86,23 @@ def compared(texts: int, size: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def batching(wide: Any, *narrow: Any, max_wait: float = 60.0, positions: int = 512) -> Iterator[Batcher]:
+def batching(wide: Any, *narrow: Any, max_wait: float = 60.0, memory: int | None = None) -> Iterator[Batcher]:
     engine = wide if hasattr(wide, "lanes") else GatedEngine(wide, *narrow)
-    batcher = Batcher(engine, positions=positions, pad_id=0, max_wait=max_wait, metrics=Metrics())
+    batcher = Batcher(engine, positions=512, pad_id=0, max_wait=max_wait, metrics=Metrics(), memory=memory)
     try:
         yield batcher
     finally:
         batcher.close()
+
+
+async def until_proven(batcher: Batcher, texts: Sequence[Encoded], *forms: Form) -> None:
+    """Have the texts computed until those forms may be used."""
+    for turn in range(100):
+        if all(batcher._exactness.proven(form) for form in forms):
+            return
+        start = turn % len(texts)  # the last one gets the wide lane, for nothing waits beside it
+        await batcher.run([*texts[start:], *texts[:start]], first)
+    pytest.fail(f"not all of {forms} were proven")
 
 
 async def started(*work: Any) -> list[asyncio.Task[Any]]:
@@ -126,12 +137,12 @@ async def test_batches_have_few_sizes_and_few_tokens() -> None:
 
 
 async def test_a_batch_is_used_alone_once_it_gave_the_same_as_one_by_one() -> None:
-    lane = GatedLane(results=2)
+    lane = GatedLane(results=8)
     lane.permits.release(1000)
     with batching(lane) as batcher:
         for _ in range(6):
             assert await batcher.run([text(6, value) for value in range(8)], first) == list(range(0, 48, 6))
-    # sixteen numbers each time: enough after four times
+    # sixty-four numbers each time: enough after four times
     assert lane.shapes == [*compared(8, 8) * 4, (8, 8), (8, 8)]
 
 
@@ -182,18 +193,19 @@ async def test_narrow_lanes_are_made_when_more_waits_and_never_run_with_the_wide
             lane.permits.release(1000)
         await batcher.run(texts, first)
         await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 2)
+        await until_proven(batcher, texts, *(Form(True, 1, size) for size in (8, 24, 40, 64)))
         assert await batcher.run(texts, first) == [6, 40, 120, 240]
-        assert {(1, 8), (1, 24), (1, 40)} <= {*narrow[0].shapes}  # compared with the wide lane's
 
         for lane in narrow:
             lane.permits = threading.Semaphore(0)
         before, seen = len(wide.shapes), len(narrow[1].shapes)
         (two,) = await started(batcher.run(texts[:2], first))
         await asyncio.to_thread(eventually, lambda: len(narrow[1].shapes) > seen)
-        third, new = await started(batcher.run(texts[2:3], first), batcher.run([text(90)], first))
+        (third,) = await started(batcher.run(texts[2:3], first))
         narrow[1].permits.release(2)
         assert await third == [120]
-        # one lane is free again, but what is next must be compared on the wide one first
+        # one lane is free again, but what is next is not proven there
+        (new,) = await started(batcher.run([text(90)], first))
         assert batcher._lanes.on_wide is None
         assert len(wide.shapes) == before
         narrow[0].permits.release(1000)
@@ -211,6 +223,107 @@ async def test_a_narrow_lane_with_other_answers_is_never_used() -> None:
             await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 2)
     assert len(narrow[0].shapes) == 1
     assert not narrow[1].shapes
+
+
+async def test_narrow_forms_that_must_be_compared_are_rare() -> None:
+    wide, narrow = GatedLane(results=300), [GatedLane(results=300), GatedLane(results=300)]
+    for lane in (wide, *narrow):
+        lane.permits.release(10_000)
+    texts = [text(length) for length in range(8, 129, 8)]
+    with batching(wide, *narrow) as batcher:
+        await batcher.run(texts, first)
+        await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 2)
+        before = len(wide.shapes)
+        for _ in range(5):
+            await batcher.run(texts, first)
+        assert len(wide.shapes) == before + 5 * len(texts)
+        assert 1 < len(narrow[0].shapes) <= 5 * len(texts) / 8 + 1
+        # and they are not used before they can be for all that waits: each change would leave lanes idle
+        assert not narrow[1].shapes
+        await until_proven(batcher, texts, *(Form(True, 1, len(item)) for item in texts))
+        await batcher.run(texts, first)
+        assert narrow[1].shapes
+
+
+async def test_narrow_lanes_that_memory_does_not_suffice_for_are_not_made(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Greedy(GatedEngine):
+        def narrow(self) -> Sequence[Any]:
+            raise AssertionError("this would have ended the process")
+
+    wide = GatedLane()
+    wide.permits.release(1000)
+    with batching(Greedy(wide), memory=1_000_000) as batcher:
+        assert await batcher.run([text(6), text(20)], first) == [6, 20]
+        await asyncio.to_thread(eventually, lambda: caplog.messages)
+        assert await batcher.run([text(6), text(20)], first) == [6, 20]
+    (message,) = caplog.messages
+    assert message.startswith("no narrow lanes: they may take ")
+
+
+async def test_a_form_in_use_is_compared_again_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher._RECHECK_EVERY", 5)
+    lane = InexactLane()
+    lane.off = {}
+    lane.permits.release(1000)
+    with batching(lane) as batcher:
+        await until_proven(batcher, [text(6)] * 8, Form(False, 8, 8))
+        lane.off = {8: 0.5}  # what luck had hidden
+        for _ in range(5):
+            assert await batcher.run([text(6)] * 8, first) == [6.5] * 8
+        assert await batcher.run([text(6)] * 8, first) == [6] * 8  # compared
+        lane.shapes.clear()
+        assert await batcher.run([text(6)] * 8, first) == [6] * 8
+        assert (8, 8) not in lane.shapes
+
+
+async def test_too_many_tokens_in_hand_are_refused_and_small_requests_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher.MOST_TOKENS", 10_000)
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        (long,) = await started(batcher.run([text(500)] * 30, first))  # alone any size is taken
+        with pytest.raises(TooMany, match="requests in hand have 15000 tokens, and with 11 more") as refused:
+            await batcher.run([text(11)], first)
+        assert refused.value.retry_after >= 1
+        (short,) = await started(batcher.run([text(10)], first))
+        lane.permits.release(1000)
+        assert await asyncio.gather(long, short) == [[500] * 30, [10]]
+        assert await batcher.run([text(500)] * 20, first) == [500] * 20
+
+
+async def test_the_time_to_wait_counts_from_the_arrival() -> None:
+    """Not from when the texts are tokenized, which may have taken most of it."""
+    lane = GatedLane()
+    with batching(lane) as batcher:
+        (running,) = await started(batcher.run([text(5)], first))
+        an_hour_ago = asyncio.get_running_loop().time() - 3600
+        with pytest.raises(TooMany, match="not begun within the time"):
+            await batcher.run([text(5)], first, arrived=an_hour_ago, patience=3599)
+        (in_time,) = await started(batcher.run([text(5)], first, arrived=an_hour_ago, patience=7200))
+        lane.permits.release(100)
+        assert await asyncio.gather(running, in_time) == [[5], [5]]
+        # what can begin at once is not too late
+        assert await batcher.run([text(5)], first, arrived=an_hour_ago, patience=1) == [5]
+
+
+async def test_the_longest_wait_counts_from_the_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inlet.runtime.batcher._OPENING_S", 0.0)
+    lane = GatedLane()
+    with batching(lane, max_wait=3600.0) as batcher:
+        lane.permits.release(2)
+        for _ in range(2):
+            await batcher.run([text(8)], first)
+        held = await started(batcher.run([text(8)], first), batcher.run([text(8)], first))
+        now = asyncio.get_running_loop().time()
+        batcher.admit(now)
+        with pytest.raises(TooMany, match="more than 0 s"):
+            batcher.admit(now - 3600)
+        lane.permits.release(100)
+        assert await asyncio.gather(*held) == [[8], [8]]
+        batcher.admit(now - 3600)  # nothing is in front of it
 
 
 async def test_what_has_not_begun_in_time_is_dropped() -> None:
@@ -243,7 +356,7 @@ async def test_too_much_work_in_front_is_refused_at_once(monkeypatch: pytest.Mon
         await batcher.run([text(8)], first)  # the first use of a shape does not count, the second does
         running, waiting = await started(batcher.run([text(8)], first), batcher.run([text(8)], first))
         with pytest.raises(TooMany, match="overloaded: 1 texts wait already") as refused:
-            batcher.admit()
+            batcher.admit(asyncio.get_running_loop().time())
         with pytest.raises(TooMany, match="more than 0 s"):
             await batcher.run([text(8)], first, patience=10)
         assert refused.value.retry_after >= 1
@@ -261,7 +374,7 @@ async def test_what_was_held_up_by_a_start_is_not_refused(monkeypatch: pytest.Mo
         await batcher.run([text(8)], first)
         held = await started(*(batcher.run([text(8)], first) for _ in range(400)))
         with pytest.raises(TooMany, match="more than 0 s"):  # it would not wait
-            batcher.admit(patience=0)
+            batcher.admit(asyncio.get_running_loop().time(), patience=0)
         lane.permits.release(1000)
         assert await asyncio.gather(*held) == [[8]] * 400
 
@@ -377,9 +490,9 @@ async def test_narrow_lanes_share_what_waits_and_all_have_some() -> None:
     for lane in (wide, *narrow):
         lane.permits.release(1000)
     with batching(wide, *narrow) as batcher:
-        for _ in range(3):  # so that all is compared
-            await batcher.run([text(6)] * 9, first)
-            await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        await batcher.run([text(6)] * 9, first)
+        await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        await until_proven(batcher, [text(6)] * 9, Form(True, 1, 8), Form(True, 2, 8))
         for lane in (wide, *narrow):
             lane.shapes.clear()
             lane.permits = threading.Semaphore(0)
@@ -396,9 +509,10 @@ async def test_fewer_long_texts_than_lanes_get_the_wide_one() -> None:
     for lane in (wide, *narrow):
         lane.permits.release(1000)
     with batching(wide, *narrow) as batcher:
-        for _ in range(2):
-            await batcher.run([text(300)] * 8, first)
-            await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        await batcher.run([text(300)] * 8, first)
+        await asyncio.to_thread(eventually, lambda: batcher._lanes.narrow == 4)
+        await until_proven(batcher, [text(300)] * 8, Form(True, 1, 320))
+        await batcher.run([text(300)] * 8, first)
         assert all(lane.shapes for lane in narrow)
         for lane in (wide, *narrow):
             lane.shapes.clear()

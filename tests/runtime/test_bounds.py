@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from inlet.core.errors import Invalid, TooLarge
 from inlet.runtime import texts as texts_module
-from inlet.runtime.app import encodes_inline
 from inlet.runtime.body import UnsupportedMediaType, parse
 from inlet.runtime.dialect import Dialect, Request
+from inlet.runtime.encoding import encodes_inline
 from inlet.runtime.pooling import Pooling
 from inlet.runtime.tasks import embeddings
 from inlet.runtime.tasks.base import MAX_TEXTS, Work, read_texts

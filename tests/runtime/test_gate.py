@@ -214,7 +214,9 @@ class TestCorpus:
         texts = corpus()[:256]
         topics = np.repeat(np.arange(32), 8)
         english = np.tile(np.arange(8) < 4, 32)
-        trial = Trial.of(sentences(), [text for text, kept in zip(texts, english, strict=True) if kept])
+        trial = Trial.of(
+            sentences(), [text for text, kept in zip(texts, english, strict=True) if kept], print
+        )
         rows = np.array(trial.run(lane(sentences().graph(), FP32)))
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         similar = rows @ rows.T - 2 * np.eye(len(rows))
@@ -352,7 +354,7 @@ class Case:
 
 def case(model: Model) -> Case:
     """With a third of the corpus, without the long texts: enough for a verdict, and quick."""
-    trial = Trial.of(model, corpus()[:256:3])
+    trial = Trial.of(model, corpus()[:256:3], print)
     return Case(model, trial, trial.run(lane(model.graph(), FP32)))
 
 
@@ -426,7 +428,7 @@ class TestClasses:
     def test_what_passes_is_as_accurate(self, classes: Case) -> None:
         """On texts whose labels are known: within what chance alone does to the accuracy in fp32."""
         texts, labels = trained.tested()
-        trial = Trial.of(classes.model, [Text(text, "x") for text in texts])
+        trial = Trial.of(classes.model, [Text(text, "x") for text in texts], print)
 
         def accuracy(graph: OpenVinoModel, variant: Variant) -> float:
             return float(np.mean(np.argmax(trial.run(lane(graph, variant)), axis=1) == labels))
@@ -443,7 +445,7 @@ class TestTokens:
             assert len(row) == len(item) - 2
 
     def test_a_text_of_special_tokens_only_is_left_out(self, tokens: Case) -> None:
-        trial = Trial.of(tokens.model, [Text("", "x"), Text("word", "x")])
+        trial = Trial.of(tokens.model, [Text("", "x"), Text("word", "x")], print)
         assert [item.text.text for item in trial.encoded] == ["word"]
 
 

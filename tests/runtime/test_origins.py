@@ -6,6 +6,7 @@ Answers are compared with torch's, in an environment that has it (`strangers`); 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inlet.core.errors import Refused
+from inlet.core.errors import Refused, Unavailable
 from inlet.runtime.build.encoder import Head
+from inlet.runtime.contents import described
 from inlet.runtime.engines import ports
 from inlet.runtime.engines.openvino._library import op, ov
-from inlet.runtime.origins.choose import Extras, Kind, choose, origin_of
+from inlet.runtime.origins.choose import Extras, Kind, Origin, choose, origin_of
+from inlet.runtime.origins.exports import CONTENTS, exported
 from inlet.runtime.origins.opening import Opened, Opening, open_graph
 from inlet.runtime.origins.shape import ModelShape, model_shape
 from tests.reference import Reference, python
@@ -305,6 +308,94 @@ def test_an_export_says_how_far_it_is_and_is_kept(results: dict[str, Any]) -> No
     assert results["modernbert"]["told"] == [*steps, *steps[1:]]
     assert results["convbert"]["told"] == steps[:1]
     assert all(result["again"] == result["engine"] for result in results.values())
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """The folder of an export that is whole, of a model that cannot be exported any more."""
+    graph = ready_made(
+        tmp_path, lambda ids, *_: {"last_hidden_state": vectors(number(ids))}, input_ids=np.int64
+    )
+    into = tmp_path / "exports" / "name"
+    into.mkdir(parents=True)
+    for file, name in zip(IR, ("model.xml", "model.bin"), strict=True):
+        shutil.copy(graph / file, into / name)
+    (into / CONTENTS).write_text(json.dumps(described(into)))
+    return into
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def blank(path: Path) -> None:
+    path.write_bytes(b" " * path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("damage", "file", "suspect"),
+    [
+        (cut, "model.bin", False),
+        (cut, "model.xml", False),
+        (Path.unlink, "model.xml", False),
+        (Path.unlink, CONTENTS, False),
+        (cut, CONTENTS, False),
+        (blank, "model.xml", True),
+        (blank, "model.bin", True),
+    ],
+)
+def test_a_damaged_export_is_not_used_but_made_again(
+    export: Path, damage: Callable[[Path], None], file: str, suspect: bool
+) -> None:
+    def use(*, suspect: bool) -> Path:
+        return exported(export.parent.parent, Head.HIDDEN, export, print, suspect=suspect)
+
+    assert use(suspect=False) == use(suspect=True) == export / "model.xml"
+    damage(export / file)
+    # Making it again is tried, and fails for want of torch or of a model.
+    with pytest.raises((Unavailable, Refused)):
+        use(suspect=suspect)
+
+
+def test_a_graph_of_an_export_that_cannot_be_read_makes_it_suspect(export: Path) -> None:
+    """Of the right size, so that only its use shows it; what is whole, and still not to be used, is not made again."""
+    folder = export.parent.parent
+    origin = Origin(Kind.EXPORT, (), "exported with torch")
+    shape = model_shape(OTHER, folder)
+
+    def use(head: Head) -> Opened:
+        labels = None if head is Head.HIDDEN else 3
+        return open_graph(Opening(folder, origin, head, shape, labels, export), print)
+
+    with pytest.raises(Refused, match="exported for another task"):
+        use(Head.SEQUENCE)
+    blank(export / "model.xml")
+    with pytest.raises((Unavailable, Refused), match=r"the export ended with|fails|config\.json"):
+        use(Head.HIDDEN)
+
+
+@needs_torch
+def test_a_replica_makes_a_damaged_export_again(folder: Path, made: Reference, tmp_path: Path) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(made.model("topics") / file, folder / "squeezebert")
+    flags, env = ("--artifacts", str(tmp_path / "artifacts")), {**WITH_TORCH, "INLET_PRECISION": "fp32"}
+    for start, damage in enumerate((None, cut, blank)):
+        if damage is not None:
+            (graph,) = (tmp_path / "artifacts" / "exports").glob("*/model.xml")
+            damage(graph)
+        (tmp_path / str(start)).mkdir()
+        with Replica(
+            tmp_path / str(start),
+            folder / "squeezebert",
+            "text-classification",
+            *flags,
+            env=env,
+            python=python(),
+        ) as replica:
+            replica.ready()
+            assert replica.ask({"inputs": "the team won"})[0]["label"]
+        assert "exporting the graph" in " ".join(replica.told)
+        assert (damage is not None) is ("is damaged, and made again" in replica.log.read_text())
 
 
 def test_without_torch_an_export_is_not_tried(tmp_path: Path) -> None:

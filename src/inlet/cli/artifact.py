@@ -1,26 +1,27 @@
-"""`inlet artifact …`: what models are computed by on this machine. Works on the folder; only `pull` asks a server."""
+"""`inlet artifact …`: what models are computed by on this machine. Works on the folder; only `pull` asks a server.
+
+`prune` also reads the installation's records, to know which endpoints there are.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from inlet.cli import options, output, words
 from inlet.cli.progress import shown
 from inlet.cli.session import connect
-from inlet.core.errors import Invalid, Refused
+from inlet.core.errors import Invalid
 from inlet.settings import Settings
 
 if TYPE_CHECKING:
-    from inlet.client import Client
-    from inlet.core.endpoint import Source
+    from inlet.core.endpoint import Endpoint, Source
     from inlet.runtime.artifact.manifest import Manifest, Tried
     from inlet.runtime.artifact.store import Artifact, Store
 
@@ -151,26 +152,14 @@ def pull(
     Example:
       inlet artifact pull https://ml.example.com    (with its token in INLET_PULL_TOKEN)
     """
-    from inlet.runtime.artifact import identity
-    from inlet.runtime.artifact.manifest import Manifest
+    from inlet.runtime.artifact import pull as pulling
 
-    store, taken, unfit = _store(), [], 0
     with connect(url, token) as client, shown() as show:
-        for item in client.list_artifacts():
-            try:
-                manifest = Manifest.load(orjson.dumps(item["manifest"]))
-            except Refused:  # of another version of Inlet
-                unfit += 1
-                continue
-            if not identity.fits(manifest.key):
-                unfit += 1
-            elif store.find(identity.digest(manifest.key)) is None:
-                show(f"pulling {item['id'][:12]} of {manifest.model}")
-                taken.append(store.adopt(manifest, partial(_download, client, item["id"])))
+        pulled = pulling.pull(client, _store(), show)
     if output_ is output.Output.JSON:
-        output.json({"items": [_raw(artifact) for artifact in taken]})
+        output.json({"items": [_raw(artifact) for artifact in pulled.taken]})
     else:
-        output.say(f"Took over {len(taken)}; {unfit} are for other CPUs or engines.")
+        output.say(f"Took over {len(pulled.taken)}; {pulled.unfit} are for other CPUs or engines.")
 
 
 @app.command()
@@ -190,10 +179,58 @@ def remove(artifact_id: _Digest, output_: options.Format = output.Output.TABLE) 
         output.say(f"Artifact {artifact.folder.name[:12]} is removed.")
 
 
-def _download(client: Client, artifact: str, file: str, path: Path) -> None:
-    with path.open("wb") as written:
-        for piece in client.download_artifact(artifact, file):
-            written.write(piece)
+@app.command()
+def prune(
+    older_than: Annotated[
+        int, typer.Option(metavar="DAYS", min=0, help="Only what nobody has used for so many days.")
+    ] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
+    output_: options.Format = output.Output.TABLE,
+) -> None:
+    """Free what no endpoint needs: artifacts, exports and traffic samples that nobody has used for long, and what builds left.
+
+    Never what a running replica uses. Where several installations share the folder, only this one's endpoints are known.
+
+    \b
+    Examples:
+      inlet artifact prune --dry-run
+      inlet artifact prune --older-than 7
+    """
+    from inlet.runtime.artifact import prune as pruning
+
+    sources = _sources(Settings.from_env())
+    freed = pruning.prune(_store(), sources, unused_for=older_than * 86_400, dry_run=dry_run)
+    if output_ is output.Output.JSON:
+        output.json({"items": [asdict(item) for item in freed]})
+        return
+    output.table(
+        ("WHAT", "NAME", "MODEL", "MB"),
+        ((item.what, item.name[:12], item.model, f"{item.size / 1e6:.1f}") for item in freed),
+        empty="Nothing to free.",
+    )
+    if freed:
+        done = "Would free" if dry_run else "Freed"
+        output.say(f"{done} {sum(item.size for item in freed) / 1e6:.1f} MB.")
+
+
+def _sources(settings: Settings) -> list[Source]:
+    """What the endpoints of this installation serve, whatever their state; read from its records, so that no server need run."""
+    from inlet.store.sql import SqlStore, database_url
+
+    url = database_url(settings)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return []  # nothing was ever deployed here, and opening it would make it
+
+    async def read() -> Sequence[Endpoint]:
+        store = SqlStore(url)
+        await store.open()
+        try:
+            return await store.all_endpoints()
+        finally:
+            await store.close()
+
+    revisions = [part for each in asyncio.run(read()) for part in (each.target, each.serving) if part]
+    return [revision.source for revision in revisions if revision.source]
 
 
 def _store() -> Store:

@@ -40,7 +40,7 @@ def routes(*, guard: Guard, folder: Path) -> APIRouter:
 
     @router.get("/api/inlet/artifacts/{artifact}/{file}")
     async def read_artifact(request: Request, artifact: str, file: str) -> Response:
-        """One file of an artifact: manifest.json, graph.xml or graph.bin."""
+        """One file of an artifact: manifest.json, or one of those that it names."""
         caller = await guard(request)
         caller.require(Permission.ADMIN, EVERYWHERE)
         path = folder / artifact / file

@@ -18,7 +18,7 @@ from typing import Any
 from inlet.core.endpoint import Source
 from inlet.core.errors import Refused, Unavailable
 from inlet.core.spec import Model
-from inlet.core.tasks import TASKS, guess_task
+from inlet.core.tasks import TASKS, guess_task, is_model
 
 HUB_TIMEOUT_S = 10.0  # without a byte
 HUB_IN_ALL_S = 60.0
@@ -67,10 +67,11 @@ def _in_folder(path: Path, model: Model) -> Source:
     folder = path.resolve()
     try:
         files = {entry.name for entry in folder.iterdir()}
-        config = json.loads((folder / "config.json").read_bytes())
+        bare = "config.json" not in files and is_model(files)
+        config = {} if bare else json.loads((folder / "config.json").read_bytes())
     except OSError as error:
         raise Refused(
-            f"{model.repository}: {error.strerror}: it must be a folder with a config.json"
+            f"{model.repository}: {error.strerror}: it must be a folder with a config.json or a scikit-learn model"
         ) from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"{model.repository}: config.json is not JSON ({error})") from error

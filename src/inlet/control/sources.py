@@ -13,6 +13,7 @@ from pathlib import Path
 from inlet.control.lookup import local_path
 from inlet.core.errors import Invalid
 from inlet.core.spec import Model
+from inlet.core.tasks import is_model
 
 _FIELD = "model.repository"
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
@@ -42,8 +43,12 @@ def check_source(model: Model, *, folders: Sequence[Path], home: Path) -> None:
             )
         if not folder.is_dir():
             raise Invalid(f"there is no folder {model.repository}", field=_FIELD)
-        if not (folder / "config.json").is_file():
-            raise Invalid(f"{model.repository} has no config.json: name the folder of a model", field=_FIELD)
+        if not is_model({entry.name for entry in folder.iterdir() if entry.is_file()}):
+            raise Invalid(
+                f"{model.repository} has no config.json and no scikit-learn model (.skops, .joblib, .pkl): name the folder of "
+                "a model",
+                field=_FIELD,
+            )
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         raise Invalid(f"{model.repository} cannot be looked at: {error}", field=_FIELD) from error
 

@@ -1,6 +1,7 @@
-"""Which task a model is for, from what its repository says about itself.
+"""Whether a repository is a model at all, and for which task, from what it says about itself.
 
-Asked by `control/lookup.py` when a person named no task. Guesses only from certain signs; says nothing otherwise.
+Asked by `control/lookup.py` when a person named no task, and by `control/sources.py`. Guesses only from certain signs; says
+nothing otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ TASKS = frozenset(
         "custom", "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational",
         "feature-extraction", "fill-mask", "image-classification", "image-segmentation", "image-text-to-text",
         "object-detection", "question-answering", "sentence-embeddings", "sentence-ranking", "sentence-similarity",
-        "summarization", "table-question-answering", "text-classification", "text-generation", "text-ranking",
+        "summarization", "table-question-answering", "tabular-classification", "tabular-regression", "text-classification", "text-generation", "text-ranking",
         "text-to-image", "text2text-generation", "token-classification", "translation", "zero-shot-classification",
     }
 )  # fmt: skip
@@ -29,11 +30,21 @@ _BY_ARCHITECTURE = (
     ("Model", "feature-extraction"),
 )
 
+_SKLEARN = (".skops", ".joblib", ".pkl", ".pickle")  # models that need no config.json
+
+
+def is_model(files: Collection[str]) -> bool:
+    """Whether a folder with these files may be a model: it has a configuration, or a file of scikit-learn's."""
+    return "config.json" in files or any(name.endswith(_SKLEARN) for name in files)
+
 
 def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | None = None) -> str | None:
     """The task by the Hub's own tag, else by the files, else by the architecture in `config.json`; None if unsure."""
     if tag in TASKS:
         return tag
+    block = config.get("sklearn")
+    if isinstance(block, Mapping) and block.get("task") in TASKS:  # as skops writes it
+        return str(block["task"])
     if "modules.json" in files:  # a sentence-transformers repository
         return "sentence-similarity"
     architectures = config.get("architectures") or [""]

@@ -11,29 +11,22 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from typing import Any
 
 from inlet.core.errors import InletError, Invalid, NotFound
 from inlet.runtime import answers, body
 from inlet.runtime.answers import Answer
 from inlet.runtime.body import Receive
-from inlet.runtime.dialect import dialect_of, normalise
-from inlet.runtime.info import describe
 from inlet.runtime.metrics import CONTENT_TYPE, Metrics
 from inlet.runtime.options import Options
-from inlet.runtime.replica import Phase, Replica, Served
-
-if TYPE_CHECKING:
-    from inlet.runtime.tasks.base import Work
-    from inlet.runtime.texts import Encoded
+from inlet.runtime.replica import Phase, Replica
+from inlet.runtime.room import Room
+from inlet.runtime.serving import Asked, Computed, Serving
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_INLINE_CHARACTERS = 2_000  # tokenizing more than this takes longer than handing it to a thread
-_TEXT_CHARACTERS = 50  # as many characters take as long as one more text, be it an empty one
-_INLINE_NUMBERS = 4_000  # the same for writing JSON
+MOST_BYTES = 64_000_000  # of bodies in hand, waiting to be read or computed
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +35,7 @@ class App:
 
     def __init__(self, options: Options, replica: Replica, metrics: Metrics) -> None:
         self._options, self._replica, self._metrics = options, replica, metrics
+        self._bodies = Room(MOST_BYTES, "bytes")
         self._gets: Mapping[str, Callable[[], Answer]] = {
             "/": self._health,
             "/health": self._health,
@@ -77,7 +71,7 @@ class App:
 
     def _info(self) -> Answer:
         served = self._replica.served
-        return self._not_ready() if served is None else answers.ok(describe(self._options, served.loaded))
+        return self._not_ready() if served is None else answers.ok(served.describe(self._options))
 
     def _not_ready(self) -> Answer:
         phase, progress = self._replica.phase, self._replica.progress
@@ -109,45 +103,25 @@ class App:
     async def _predict(self, scope: Scope, receive: Receive, begin: float) -> Answer:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         content = await body.read(receive, headers)
+        arrived = asyncio.get_running_loop().time()  # as a whole: a slow sender does not wait for us
+        patience = _patience(headers.get("x-inlet-timeout"))
         served = self._replica.served
         if served is None:
             return self._not_ready()
-        patience = _patience(headers.get("x-inlet-timeout"))
-        served.batcher.admit(patience)  # before anything is spent on a request that will be refused
-        task = served.loaded.task
+        served.admit(arrived, patience)  # before anything is spent on a request that will be refused
         _check_route(scope["path"], served)
-        request = normalise(
-            body.parse(content, headers),
-            known=task.parameters,
-            inputs_at_root=task.inputs_at_root,
-            query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-            dialect=dialect_of(headers.get("user-agent", ""), self._options.dialect),
-        )
-        work = task.plan(request)
-        if served.loaded.recorder is not None:
-            served.loaded.recorder.see(work.texts)
-        with served.used():
-            payload = await _unless_gone(self._compute(work, served, patience), receive)
+        asked = Asked(content, headers, scope["query_string"].decode("latin-1"), self._options.dialect)
+        with self._bodies.taken(len(content)), served.used():
+            computed = await _unless_gone(served.answer(asked, arrived, patience), receive)
         return Answer(
             200,
-            payload,
+            computed.payload,
             headers={
                 "x-compute-type": "cpu",
                 "x-compute-time": f"{perf_counter() - begin:.4f}",  # seconds
-                "x-compute-characters": str(_characters(work)),
-                "x-inlet-precision": served.loaded.choice.engine.variant.precision,
+                **computed.headers,
             },
         )
-
-    async def _compute(self, work: Work, served: Served, patience: float | None) -> bytes:
-        encoded = await _maybe_threaded(work.encode, inline=encodes_inline(work))
-        rows = await served.batcher.run(encoded, work.reduce, patience=patience)
-
-        def finish() -> bytes:
-            return answers.dump(work.answer(rows))
-
-        payload: bytes = await _maybe_threaded(finish, inline=_numbers(rows, encoded) <= _INLINE_NUMBERS)
-        return payload
 
     async def _send(self, send: Send, answer: Answer) -> None:
         headers = [
@@ -174,41 +148,34 @@ def _patience(header: str | None) -> float | None:
     return seconds
 
 
-def _check_route(path: str, served: Served) -> None:
+def _check_route(path: str, served: Serving) -> None:
     if path.startswith("/pipeline/"):
         from inlet.runtime.tasks import canonical
 
         wanted = path.removeprefix("/pipeline/")
-        if canonical(wanted) != served.loaded.task.name:
-            raise NotFound(f"this endpoint does {served.loaded.task.name}, not {wanted!r}")
+        if canonical(wanted) != served.task:
+            raise NotFound(f"this endpoint does {served.task}, not {wanted!r}")
 
 
-def encodes_inline(work: Work) -> bool:
-    """Whether the texts are tokenized sooner than handed to a thread."""
-    return _characters(work) + _TEXT_CHARACTERS * len(work.texts) <= _INLINE_CHARACTERS
-
-
-def _characters(work: Work) -> int:
-    return sum(len(text.text) + len(text.pair or "") for text in work.texts)
-
-
-def _numbers(rows: list[Any], encoded: list[Encoded]) -> int:
-    """About how many values the answer has."""
-    return sum(getattr(row, "size", 16) for row in rows) + len(encoded)
-
-
-async def _maybe_threaded(function: Callable[[], Any], *, inline: bool) -> Any:
-    return function() if inline else await asyncio.to_thread(function)
-
-
-async def _unless_gone(computation: Awaitable[bytes], receive: Receive) -> bytes:
+async def _unless_gone(computation: Awaitable[Computed], receive: Receive) -> Computed:
     """The result; `Disconnected` (and the computation cancelled) if the caller hangs up first."""
-    result, gone = asyncio.ensure_future(computation), asyncio.ensure_future(receive())
+    # In this very task: another one for the computation would cost each request two more turns of the loop.
+    computing = asyncio.current_task()
+    gone = asyncio.ensure_future(receive())
+    hung_up = False
+
+    def hang_up(_: object) -> None:
+        nonlocal hung_up
+        if computing is not None:
+            hung_up = computing.cancel()
+
+    gone.add_done_callback(hang_up)
     try:
-        await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        raise body.Disconnected
+        return await computation
+    except asyncio.CancelledError:
+        if hung_up:
+            raise body.Disconnected from None
+        raise
     finally:
-        result.cancel()
+        computing = None
         gone.cancel()

@@ -27,10 +27,14 @@ from inlet.runtime.exactness import Exactness, Form
 from inlet.runtime.lanes import Batch
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.pool import LanePool
+from inlet.runtime.room import Room
 from inlet.runtime.texts import Encoded
 from inlet.runtime.turns import Job, Reduce, Turns
 
 _QUIET_S = 0.05  # an engine idle for so long is shown a form, which may hold up a request by one inference
+_COMPARE_EVERY = 8  # batches, of which one may be a narrow form's comparison: it holds up every lane
+_RECHECK_EVERY = 256  # batches, of which one is compared although its form is proven
+MOST_TOKENS = 2_000_000  # of requests in hand; each takes some 100 bytes
 _OPENING_S = 5.0  # what was held up while the replica started arrives at once, and is not overload
 # Of the narrow lanes; with fewer at work the wide one may do more: with two threads it did 1.4 to 1.9 times what one does.
 _FILLED = 0.75
@@ -40,17 +44,30 @@ _log = logging.getLogger(__name__)
 class Batcher:
     """Runs requests through one engine. `positions` is the longest input, `pad_id` fills the rest.
 
-    `max_wait`: predicted seconds of work in front of a request, above which it is refused at once.
+    `max_wait`: predicted seconds of work in front of a request, above which it is refused at once. `memory`: bytes that
+    this process may use, None when nothing was said.
     """
 
     def __init__(
-        self, engine: Engine, *, positions: int, pad_id: int, max_wait: float, metrics: Metrics
+        self,
+        engine: Engine,
+        *,
+        positions: int,
+        pad_id: int,
+        max_wait: float,
+        metrics: Metrics,
+        memory: int | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._positions, self._pad_id = positions, pad_id
         self._max_wait, self._metrics = max_wait, metrics
-        self._lanes = LanePool(engine, pad_id, finished=self._finished, grown=self._warm_narrow)
+        self._lanes = LanePool(
+            engine, pad_id, allowed=memory, finished=self._finished, grown=self._warm_narrow
+        )
         self._turns, self._costs, self._exactness = Turns(), Costs(), Exactness()
+        self._tokens = Room(MOST_TOKENS, "tokens")
+        self._uncompared = 0  # batches since a narrow form was compared for a request
+        self._unchecked = 0  # batches since any was compared
         self._shapes: list[tuple[int, int]] = []  # that are worth warming
         self._cold: deque[Form] = deque()
         self._sample: IntArray | None = None  # tokens of the first text, to warm up with
@@ -59,15 +76,26 @@ class Batcher:
         self._opened = self._loop.time()
 
     async def run(
-        self, encoded: Sequence[Encoded], reduce: Reduce, *, patience: float | None = None
+        self,
+        encoded: Sequence[Encoded],
+        reduce: Reduce,
+        *,
+        arrived: float | None = None,
+        patience: float | None = None,
     ) -> list[Any]:
         """One result per text, in order; cancelling drops what waits.
 
-        `patience`: seconds until the first of them must have begun. `TooMany` when that would take too long, or did.
+        `patience`: seconds after `arrived` (the loop's time; None for now) until the first of them must have begun.
+        `TooMany` when that would take too long, or did, or when all that wait hold too much.
         """
         if not encoded:
             return []
-        self.admit(patience)
+        arrived = self._loop.time() if arrived is None else arrived
+        self.admit(arrived, patience)
+        with self._tokens.taken(sum(map(len, encoded))):
+            return await self._run(encoded, reduce, None if patience is None else arrived + patience)
+
+    async def _run(self, encoded: Sequence[Encoded], reduce: Reduce, begun_by: float | None) -> list[Any]:
         if self._sample is None:
             self._sample = encoded[0].ids
         job = Job(
@@ -77,7 +105,8 @@ class Batcher:
             job.waiting.setdefault(bucket(len(item), self._positions), deque()).append(index)
         self._turns.add(job)
         self._pump()
-        expiry = None if patience is None else self._loop.call_later(patience, self._expire, job)
+        # Even where that is over by now: what has begun at once is not too late.
+        expiry = None if begun_by is None else self._loop.call_at(begun_by, self._expire, job)
         try:
             return await job.future
         finally:
@@ -85,17 +114,20 @@ class Batcher:
             if expiry is not None:
                 expiry.cancel()
 
-    def admit(self, patience: float | None = None) -> None:
-        """`TooMany` if a request would have to wait too long. Costs next to nothing: ask before reading the request."""
-        opening = self._loop.time() < self._opened + _OPENING_S
-        bound = math.inf if opening else self._max_wait
+    def admit(self, arrived: float, patience: float | None = None) -> None:
+        """`TooMany` if a request of that time would wait too long in all. Costs next to nothing: ask before reading it."""
+        if not self._turns.texts:
+            return
+        now = self._loop.time()
+        bound = math.inf if now < self._opened + _OPENING_S else self._max_wait
         if patience is not None:
             bound = min(patience, bound)
+        bound = max(0.0, bound - (now - arrived))
         wait = self._costs.total(batches(self._turns.ahead))
         if wait > bound:
             raise TooMany(
                 f"overloaded: {self._turns.texts} texts wait already, about {wait:.1f} s of work in front of a new "
-                f"request, more than {bound:g} s; try again later",
+                f"request, more than {bound:.3g} s; try again later",
                 retry_after=max(1.0, wait - bound),
             )
 
@@ -147,24 +179,52 @@ class Batcher:
         if running or waiting > sizes[0]:
             self._lanes.want_narrow()
             if 0 < self._lanes.narrow * _FILLED <= running + waiting:
-                share = math.ceil(waiting / self._lanes.narrow)
-                forms = [*(Form(True, texts, size) for texts in sizes if texts <= share), *forms]
+                forms = [*self._narrow_forms(size, sizes), *forms]
         return next(form for form in forms if not self._exactness.refuted(form))
+
+    def _narrow_forms(self, size: int, sizes: Sequence[int]) -> list[Form]:
+        """The narrow forms that the next texts may take: all lanes share what waits.
+
+        One that is not proven must be compared, which holds up every lane: so only now and then, the fewest texts first.
+        Proven ones are used while all that waits has one: each change between narrow and wide leaves lanes idle.
+        """
+        share = math.ceil(self._turns.texts / self._lanes.narrow)
+        forms = [Form(True, texts, size) for texts in sizes if texts <= share]
+        known = self._exactness
+        if known.refuted(forms[-1]):
+            return []
+        unproven = [form for form in forms if not (known.proven(form) or known.refuted(form))]
+        if unproven and self._uncompared >= _COMPARE_EVERY:
+            return unproven[-1:]
+        if all(known.proven(Form(True, 1, waiting)) for waiting in self._turns.buckets):
+            return [form for form in forms if known.proven(form)]
+        return []
 
     def _start(self, form: Form) -> bool:
         """Run the next texts in that form, unless it must wait for a lane."""
-        proven = self._exactness.proven(form)
-        narrow = proven and form.narrow
+        compared = self._must_compare(form)
+        narrow = form.narrow and not compared
         if not (self._lanes.narrow_free if narrow else self._lanes.idle):
             return False
         batch = Batch(form, self._turns.take(form.size, form.texts))
+        self._uncompared += 1
+        self._unchecked += 1
+        if compared:
+            batch.compared = self._lanes.lane_for(form)
+            self._unchecked = 0
+            if form.narrow:
+                self._uncompared = 0
         if narrow:
             self._lanes.start_narrow(batch)
-            return True
-        if not proven:
-            batch.compared = self._lanes.lane_for(form)
-        self._lanes.start_wide(batch)
+        else:
+            self._lanes.start_wide(batch)
         return True
+
+    def _must_compare(self, form: Form) -> bool:
+        """Whether it must run beside the reference: unproven, or its turn to be looked at again."""
+        if form.is_reference:
+            return False
+        return not self._exactness.proven(form) or self._unchecked >= _RECHECK_EVERY
 
     def _warm_narrow(self) -> None:
         self._cold.extend(Form(True, *shape) for shape in self._shapes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.message import Message
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -71,9 +72,7 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
 
     `MemoryError` when there is not enough to read it.
     """
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported; send the body as it is")
+    _check_encoding(headers)
     content_type, charset = _content_type(headers.get("content-type", ""))
     if content_type in _UNSAID:
         if not body.lstrip().startswith(b"{"):
@@ -91,6 +90,28 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
     return value
 
 
+def csv_text(body: bytes, headers: Mapping[str, str]) -> str | None:
+    """The text of a body that is sent as `text/csv`, None of any other; refuses what cannot be decoded."""
+    content_type, charset = _content_type(headers.get("content-type", ""))
+    if content_type != "text/csv":
+        return None
+    _check_encoding(headers)
+    text = _utf8(body, charset)
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise Invalid("the body is not valid utf-8") from error
+
+
+def _check_encoding(headers: Mapping[str, str]) -> None:
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported; send the body as it is")
+
+
+@lru_cache(maxsize=64)  # callers send few different ones, over and over
 def _content_type(header: str) -> tuple[str, str]:
     """Type and character set, in lower case; both empty when not said."""
     if not header.strip():

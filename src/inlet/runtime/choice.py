@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from inlet.core.computing import PRECISION, Precision, precision_of
 from inlet.core.errors import InletError, Refused, Unavailable
+from inlet.runtime import memory
 from inlet.runtime.artifact import identity, worker
 from inlet.runtime.artifact.candidates import first
 from inlet.runtime.artifact.manifest import Manifest
@@ -129,7 +128,7 @@ class _Chooser:
     def settled(self) -> Choice | None:
         """The choice that was made before, if it was. What is damaged is cleared away, to be made again."""
         artifact = self._found()
-        if artifact is None:
+        if artifact is None or not self.store.use(artifact):
             return None
         try:
             return self.taken(artifact)
@@ -164,7 +163,9 @@ class _Chooser:
             _log.warning("nothing is checked, so fp32 it is: %s", error)
             return Choice(self._compiled_fp32(report), f"nothing else was checked: {error}")
         try:
-            return self.taken(self.store.get(worker.run(self.job, report)))
+            artifact = self.store.get(worker.run(self.job, report))
+            self.store.use(artifact)
+            return self.taken(artifact)
         except InletError as error:
             if self.job.precision == Precision.INT8:
                 raise
@@ -187,7 +188,7 @@ class _Chooser:
         elif artifact.graph is not None:
             # The engine's cache refers to the weights in the graph's own file, so it is of use for such files only.
             engine = OpenVinoModel.read(artifact.graph).compile(
-                manifest.chosen, threads=self.options.threads, cache=self.store.engine_cache
+                manifest.chosen, threads=self.options.threads, cache=artifact.engine_cache
             )
         else:
             opened = self.model.open(self.job.exports(self.model.head), _log.info)
@@ -203,9 +204,7 @@ class _Chooser:
     def _check_memory(self) -> None:
         """A build that does not fit would take this replica with it."""
         needed = int(_MEMORY_PER_BYTE * self.model.fp32_bytes) + _MEMORY_BESIDE
-        free = psutil.virtual_memory().available
-        if self.options.memory is not None:
-            free = min(free, self.options.memory - psutil.Process().memory_full_info().uss)
+        free = memory.free(self.options.memory)
         if free < needed:
             raise Unavailable(
                 f"checking takes about {needed / 1e6:.0f} MB beside this replica, and {free / 1e6:.0f} MB are free; choose a "

@@ -2,6 +2,12 @@
 
 Some kernels sum in another order for other shapes or thread counts, and which ones do depends on CPU and precision. So
 a form is first run beside the reference, and used on its own only if nothing differed. Used by the batcher.
+
+What is compared is every number of every row that the requests get. How many it takes was found out by measuring: with AMX
+in bf16 the last layers of a small classifier sum in another order for several texts, in every bucket alike, and after rounding
+95 to 98 of 100 logits are equal all the same, each by its own luck. 64 numbers would let that pass one time in four to
+thirty, 256 one time in a hundred to a million; a row of hidden states has thousands. What luck lets through even so is
+found later: forms in use are compared again from time to time, as long as they are used.
 """
 
 from __future__ import annotations
@@ -9,9 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-_ENOUGH = (
-    64  # results of two labels often agree by chance: of these in two hundred, at least one would differ
-)
+_ENOUGH = 256  # numbers of one batch size that were equal; see above
 
 
 class Form(NamedTuple):

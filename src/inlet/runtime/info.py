@@ -14,19 +14,27 @@ if TYPE_CHECKING:
     from inlet.runtime.loader import Loaded
 
 
-def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
-    """Names follow those in use among embedding servers (`model_id`, `model_sha`, `max_input_length`) where they exist."""
+def of_any(options: Options, task: str) -> dict[str, Any]:
+    """What there is to say of every model. Names follow those in use among embedding servers where they exist."""
+    return {
+        "model_id": options.location,
+        "model_sha": options.commit,
+        "task": task,
+        "dialect": options.dialect,
+        "version": __version__,
+    }
+
+
+def of_encoder(options: Options, loaded: Loaded) -> dict[str, Any]:
+    """The same, and what is particular to encoders."""
     from inlet.runtime.buckets import BATCH_SIZES, buckets
 
     model, engine = loaded.model, loaded.choice.engine
     manifest = loaded.choice.manifest
     return {
-        "model_id": options.location,
-        "model_sha": options.commit,
+        **of_any(options, loaded.task.name),
         "model_type": model.shape.model_type,
         "model_dtype": "float32",
-        "task": loaded.task.name,
-        "dialect": options.dialect,
         "engine": engine.variant.engine,
         "precision": engine.variant.precision,
         "variant": engine.variant.name,
@@ -39,7 +47,6 @@ def describe(options: Options, loaded: Loaded) -> dict[str, Any]:
         "labels": list(model.label_names) or None,
         "buckets": buckets(model.positions),
         "batch_sizes": sorted(BATCH_SIZES),
-        "version": __version__,
     }
 
 

@@ -1,4 +1,4 @@
-"""From options to something that answers: files, model, engine, task. Runs in a thread while `/health` answers 503, or beside
+"""From options to something that answers: an encoder with engine and task, or a predictor. Runs in a thread while `/health` answers 503, or beside
 what is served already when a better variant takes over.
 """
 
@@ -11,12 +11,14 @@ from time import perf_counter
 
 from inlet.core.computing import share_of
 from inlet.runtime.artifact.traffic import Recorder, traffic_file
+from inlet.runtime.calls import Predictor
 from inlet.runtime.choice import Choice, choose
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.options import Options
 from inlet.runtime.replica import Phase
+from inlet.runtime.sklearn.files import is_sklearn
 from inlet.runtime.sources import fetch
-from inlet.runtime.tasks import TaskKind, canonical, task_kind
+from inlet.runtime.tasks import TABULAR, TaskKind, canonical, task_kind
 from inlet.runtime.tasks.base import Task
 
 _log = logging.getLogger(__name__)
@@ -37,9 +39,11 @@ class Loaded:
         return self if self.choice.better is None else replace(self, choice=self.choice.better(report))
 
 
-def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
+def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded | Predictor:
     """Fetch, read, compile. `Refused` when no restart helps; `MemoryError` when it does not fit."""
-    kind = task_kind(options.task)
+    task = canonical(options.task)
+    if task not in TABULAR:
+        task_kind(task)  # refuses what cannot be served before anything is fetched
     report(Phase.DOWNLOADING, "looking for the model's files")
     folder = fetch(
         options.location,
@@ -49,8 +53,12 @@ def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded:
         progress=lambda text: report(Phase.DOWNLOADING, text),
     )
     report(Phase.INITIALIZING, "loading the model")
+    if is_sklearn(folder) or task in TABULAR:
+        from inlet.runtime.sklearn.opening import open_predictor
+
+        return open_predictor(folder, task, options.trust)
+    kind = task_kind(task)
     begin = perf_counter()
-    task = canonical(options.task)
     model = open_model(folder, task=task, head=kind.head)
     recorder = _recorder(options, task)
     choice = choose(model, options, lambda text: report(Phase.INITIALIZING, text))

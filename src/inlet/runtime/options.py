@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inlet.core.computing import PRECISION, SAMPLE_TRAFFIC, Precision
+from inlet.core.trust import Trust, trust_of
 from inlet.runtime.dialect import Dialect, default_dialect
 
 
@@ -34,6 +35,7 @@ class Options:
     termination_log: Path | None
     token: str | None
     dialect: Dialect
+    trust: Trust
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
@@ -76,4 +78,5 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         termination_log=given.termination_log,
         token=environ.get("HF_TOKEN") or None,
         dialect=default_dialect(environ),
+        trust=trust_of(environ),
     )

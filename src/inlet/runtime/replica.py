@@ -6,13 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if (
-    TYPE_CHECKING
-):  # these import numpy and the tokenizers, which load in a thread while `/health` answers already
-    from inlet.runtime.batcher import Batcher
-    from inlet.runtime.loader import Loaded
+from inlet.runtime.serving import Serving
 
 QUIET_S = 1.0  # a draining replica ends after this long without a request
 
@@ -26,41 +21,13 @@ class Phase(StrEnum):
     TERMINATING = "terminating"
 
 
-class Served:
-    """What a ready replica has. A better variant may take its place: then it ends with the last request that uses it."""
-
-    def __init__(self, loaded: Loaded, batcher: Batcher) -> None:
-        self.loaded, self.batcher = loaded, batcher
-        self._users = 0
-        self._replaced = False
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """Around every request that is computed by it."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            self._end_when_unused()
-
-    def replace(self) -> None:
-        """No new request will use it."""
-        self._replaced = True
-        self._end_when_unused()
-
-    def _end_when_unused(self) -> None:
-        if self._replaced and self._users == 0:
-            self.batcher.close()
-
-
 class Replica:
     """The phase, what is served, and the requests in flight."""
 
     def __init__(self) -> None:
         self.phase = Phase.INITIALIZING
         self.progress = "starting"
-        self.served: Served | None = None
+        self.served: Serving | None = None
         self.out_of_memory = asyncio.Event()
         self._in_flight = 0
         self._changed = asyncio.Event()
@@ -74,7 +41,7 @@ class Replica:
         if self.phase in (Phase.DOWNLOADING, Phase.INITIALIZING):
             self.phase, self.progress = phase, progress
 
-    def become_ready(self, served: Served) -> None:
+    def become_ready(self, served: Serving) -> None:
         """Requests are computed by `served` from now on; what computed them before finishes what it has begun."""
         if self.served is not None:
             self.served.replace()

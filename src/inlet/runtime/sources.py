@@ -1,8 +1,8 @@
 """Where a model's files come from: a folder as it is, or the Hub into the cache, pinned to a commit.
 
 Called by `loader` in a thread. Downloads resume, are shared between replicas through the cache, and are not asked for
-again once complete: a restart needs no network. Only files that will be used are fetched, which `origins/choose` tells from
-`config.json` and the list of files; code never is. While the Hub is away, or the disk is full, it says so and tries again, for
+again once complete: a restart needs no network. Only files that will be used are fetched, which `sklearn/files` and
+`origins/choose` tell from `config.json` and the list of files; Python files never are. While the Hub is away, or the disk is full, it says so and tries again, for
 as long as the process is let live.
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 from inlet.core.errors import InletError, Refused, Unavailable
 from inlet.runtime.build.config import read_config
 from inlet.runtime.origins.choose import Extras, choose
+from inlet.runtime.sklearn import files as sklearn_files
 
 _CONFIG = "config.json"
 _DESCRIPTIONS = re.compile(
@@ -85,16 +86,15 @@ class _Download:
             commit = self._commit or str(info.sha)
             hashes = {item.rfilename: item.lfs.sha256 for item in info.siblings or () if item.lfs}
             sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-            if _CONFIG not in sizes:
-                raise Refused(
-                    "the repository has no config.json: it is not a transformers model", field="model"
-                )
             meter = _Meter(self._progress)
-            folder = self._fetch(_CONFIG, commit, hashes.get(_CONFIG), meter).parent
-            files = _choose(sizes, read_config(folder))
+            config: Mapping[str, Any] = {}
+            if _CONFIG in sizes:
+                config = read_config(self._fetch(_CONFIG, commit, hashes.get(_CONFIG), meter).parent)
+            files = _choose(sizes, config)
             meter.expect({name: sizes[name] for name in files})
             for name in files:
-                self._fetch(name, commit, hashes.get(name), meter)
+                local = self._fetch(name, commit, hashes.get(name), meter)
+                folder = local.parents[name.count("/")]
         except InletError:
             raise
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
@@ -125,6 +125,14 @@ class _Download:
 
 def _choose(sizes: Mapping[str, int], config: Mapping[str, Any]) -> list[str]:
     """The files to fetch, small ones first; of weights and graphs only what will be used."""
+    if files := sklearn_files.needed(sizes, config):
+        return sorted(files, key=lambda name: sizes[name])
+    if _CONFIG not in sizes:
+        raise Refused(
+            "the repository has neither a config.json, as a transformers model has, nor a scikit-learn model (model.skops, "
+            "model.joblib or model.pkl)",
+            field="model",
+        )
     origin = choose(sizes, config, Extras.installed())
     chosen = {*(name for name in sizes if _DESCRIPTIONS.fullmatch(name)), *origin.files}
     return sorted(chosen, key=lambda name: sizes[name])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -60,6 +60,11 @@ class Turns:
     def ahead(self) -> Mapping[int, int]:
         """Texts by bucket that are computed before a new request has its turn."""
         return self._ahead
+
+    @property
+    def buckets(self) -> Iterator[int]:
+        """The buckets in which texts wait."""
+        return (size for size, texts in self._there.items() if texts)
 
     def add(self, job: Job) -> None:
         self._jobs.append(job)

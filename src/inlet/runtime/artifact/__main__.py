@@ -1,5 +1,6 @@
 """`python -m inlet.runtime.artifact`: make one artifact and end. Started by `worker`, which reads its standard output:
-one JSON object per line, `{"progress": …}` and at last `{"artifact": digest}` or `{"refused": reason}`.
+one JSON object per line, `{"progress": …}`, `{"began": key}` when from now on it counts as failed until it has ended, and at
+last `{"artifact": digest}` or `{"refused": reason}`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _NICENESS = 10  # of a build beside a replica that answers requests
 def main() -> int:
     """One build; its exit code."""
     die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, and who takes the build back
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m inlet.runtime.artifact", description="Make one artifact."
@@ -48,7 +50,7 @@ def main() -> int:
         samples=None if given.samples is None else Path(given.samples),
     )
     try:
-        artifact = make(job, lambda text: _say("progress", text))
+        artifact = make(job, lambda text: _say("progress", text), lambda key: _say("began", key))
     except InletError as error:
         _say("refused", str(error))
         return EX_CONFIG

@@ -17,8 +17,9 @@ from inlet import __version__
 from inlet.runtime.artifact import timing
 from inlet.runtime.artifact.candidates import finer, int8_variants
 from inlet.runtime.artifact.manifest import TRAFFIC, Manifest, Tried
-from inlet.runtime.artifact.store import GRAPH, described
+from inlet.runtime.artifact.store import GRAPH
 from inlet.runtime.artifact.trial import Trial
+from inlet.runtime.contents import described
 from inlet.runtime.engines.base import BF16, FP32, FloatArray, Lane, Variant
 from inlet.runtime.engines.openvino.engine import can_bf16
 from inlet.runtime.engines.openvino.model import OpenVinoModel

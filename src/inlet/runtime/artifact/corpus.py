@@ -6,6 +6,7 @@ are about one thing each, in several languages and tones: neighbours among vecto
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -71,6 +72,11 @@ def read_samples(path: Path) -> list[Text]:
     if not found:
         raise Invalid(f"{path.name} has no texts")
     return found
+
+
+def set_name(path: Path) -> str:
+    """What a file of samples is called among the verdicts: files of one name in several places are different sets."""
+    return f"{path.name} ({hashlib.sha256(path.read_bytes()).hexdigest()[:8]})"
 
 
 def _line(raw: bytes, field: str, *, requests: bool) -> Iterator[Text]:

@@ -72,14 +72,17 @@ class Manifest:
             files = {name: _entry(entry) for name, entry in values.pop("files").items()}
             chosen, key = Variant(**values.pop("chosen")), dict(values.pop("key"))
             return cls(**values, chosen=chosen, key=key, tried=tried, files=files)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Refused(
                 "the artifact's manifest.json is damaged; remove the artifact and build it again"
             ) from error
 
 
 def _entry(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"sha256": str(values["sha256"]), "size": int(values["size"])}
+    size = int(values["size"])
+    if size < 0:
+        raise ValueError(size)
+    return {"sha256": str(values["sha256"]), "size": size}
 
 
 def _tried(values: Mapping[str, Any]) -> Tried:

@@ -3,34 +3,38 @@
     keys/<key>          the name of the artifact that was made for that key: from then on the choice is fixed
     <digest>/           manifest.json and the graph's files, never changed
     building/<key>/     of the process that holds locks/<key>; whatever an earlier one left is removed
+    locks/@<machine>    held by the one process of that machine that computes
     exports/<name>/     graphs that torch exported, as they came
     failed/<key>        how often a build began and did not end, so that one that kills its replica is not tried for ever
-    engine/             what engines keep for their next start
+    engine/<digest>/    what engines keep of an artifact for their next start
 
-Called by `make`, `choice` and `inlet artifact`; `control/artifacts.py` serves its finished folders as they are. Several replicas of this machine share it, and with it the page cache.
+A replica holds the manifest of the artifact that it uses (`locks.use`), whose time of change is when one was last taken.
+
+Called by `make`, `choice`, `prune` and `inlet artifact`; `control/artifacts.py` serves its finished folders as they are. Several replicas of this machine share it, and with it the page cache.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
+import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inlet.core.errors import NotFound, Refused
-from inlet.process import lock_file, private_folder, write_private
+from inlet.process import private_folder, write_private
+from inlet.runtime import contents, locks
 from inlet.runtime.artifact import identity
 from inlet.runtime.artifact.manifest import Manifest
 
 GRAPH = "graph.xml"
+MANIFEST = "manifest.json"
 _FILES = (GRAPH, "graph.bin")
-_MANIFEST = "manifest.json"
+_ROOM = 1_000_000_000  # bytes that a download leaves free: others write to this disk, too
 _FORGOTTEN_S = 3600.0  # a replica that was stopped thrice in its first minute has nothing wrong with it
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def engine_cache(self) -> Path:
+        """Where engines keep what they made of it."""
+        return self.folder.parent / "engine" / self.folder.name
 
     @property
     def graph(self) -> Path | None:
@@ -53,7 +62,7 @@ class Store:
         self.folder = folder
 
     @property
-    def engine_cache(self) -> Path:
+    def engine_caches(self) -> Path:
         return self.folder / "engine"
 
     @property
@@ -69,64 +78,72 @@ class Store:
 
     def get(self, name: str) -> Artifact:
         """The artifact of that digest, or of an unambiguous beginning of it."""
-        matches = [path for path in self._folders() if name and path.name.startswith(name)]
+        matches = [path for path in self.folders() if name and path.name.startswith(name)]
         if len(matches) != 1:
             how = "no" if not matches else "more than one"
             raise NotFound(f"there is {how} artifact {name!r}; `inlet artifact list` shows all")
         (folder,) = matches
-        manifest = Manifest.load((folder / _MANIFEST).read_bytes())
-        for file, entry in manifest.files.items():
-            path = folder / file
-            if not path.is_file() or path.stat().st_size != entry["size"]:
-                raise Refused(
-                    f"the artifact {folder.name[:12]} has lost {file}; remove it and build it again"
-                )
+        manifest = Manifest.load((folder / MANIFEST).read_bytes())
+        lost = contents.missing(folder, manifest.files)
+        if lost is not None:
+            raise Refused(f"the artifact {folder.name[:12]} has lost {lost}; remove it and build it again")
         return Artifact(folder, manifest)
+
+    def use(self, artifact: Artifact) -> bool:
+        """Keep `prune` from removing it as long as this process lives; False if it was removed already."""
+        return locks.use(artifact.folder / MANIFEST)
 
     def all(self) -> list[Artifact]:
         """Every whole artifact, the newest first."""
         found = []
-        for folder in self._folders():
+        for folder in self.folders():
             with contextlib.suppress(NotFound, Refused, OSError):
                 found.append(self.get(folder.name))
         return sorted(found, key=lambda artifact: artifact.manifest.made_at, reverse=True)
 
     def remove(self, artifact: Artifact) -> None:
         """Forget it; who needs it again makes it again, and its choice may then be another."""
-        name = artifact.folder.name
+        self.clear(artifact.folder)
+
+    def clear(self, folder: Path) -> None:
+        """Remove the folder of an artifact, whole or damaged, and all that refers to it."""
         for path in (self.folder / "keys").glob("*"):
             with contextlib.suppress(FileNotFoundError):  # another process removes it, too
-                if path.read_bytes() == name.encode():
+                if path.read_bytes() == folder.name.encode():
                     path.unlink()
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(artifact.folder)
+        for path in (folder, self.engine_caches / folder.name):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path)
 
     def intact(self, artifact: Artifact) -> bool:
         """Whether its files are what its manifest says. Reads them whole."""
-        try:
-            files = artifact.manifest.files.items()
-            return all(_entry(artifact.folder / name) == entry for name, entry in files)
-        except OSError:
-            return False
+        return contents.intact(artifact.folder, artifact.manifest.files)
+
+    def lock(self, key: str) -> Path:
+        """What the process holds that makes the artifact of that key."""
+        return self.folder / "locks" / key
 
     @contextlib.contextmanager
-    def building(self, key: str) -> Iterator[Path]:
+    def building(self, key: str, report: Report = lambda _: None) -> Iterator[Path]:
         """An empty folder for the one process that may make the artifact of that key; waits while another does."""
-        locks = private_folder(private_folder(self.folder) / "locks")
-        lock = lock_file(locks / key, within=None)
-        assert lock is not None  # noqa: S101 - without `within` it waits
-        draft = self.folder / "building" / key
-        try:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-            yield draft
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-            os.close(lock)
+        private_folder(private_folder(self.folder) / "locks")
+        with locks.turn(self.lock(key), report, "waiting while another process builds this model"):
+            draft = self.folder / "building" / key
+            try:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+                yield draft
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def computing(self, report: Report) -> contextlib.AbstractContextManager[None]:
+        """Around what takes all cores and gigabytes: on each machine one at a time, or they starve each other and time falsely."""
+        here = self.lock(f"@{platform.node()}")
+        return locks.turn(here, report, "waiting while another model is built on this machine")
 
     def publish(self, key: str, draft: Path, manifest: Manifest) -> Artifact:
         """Make the files in `draft` the artifact of that key. Within `building`."""
-        (draft / _MANIFEST).write_bytes(manifest.dump())
+        (draft / MANIFEST).write_bytes(manifest.dump())
         folder = self.folder / manifest.digest
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
@@ -134,22 +151,34 @@ class Store:
         self.ended(key)
         return Artifact(folder, manifest)
 
-    def adopt(self, manifest: Manifest, fetch: Callable[[str, Path], None]) -> Artifact:
-        """Take over an artifact that another machine made: `fetch(name, path)` brings each file. `Refused` if one is not
-        what the manifest says.
+    def adopt(self, manifest: Manifest, fetch: Callable[[str], Iterable[bytes]]) -> Artifact:
+        """Take over an artifact that another machine made: `fetch(name)` brings each file in pieces.
+
+        `Refused` if one is not what the manifest says, or there is no room for them; nothing of it can be seen then.
         """
+        self._check_files(manifest)
         key = identity.digest(manifest.key)
         with self.building(key) as draft:
             found = self.find(key)
             if found is not None:  # made meanwhile: a choice stays as it is
                 return found
             for name, entry in manifest.files.items():
-                if name not in _FILES:
-                    raise Refused(f"the artifact has a file {name!r}, which none has")
-                fetch(name, draft / name)
-                if _entry(draft / name) != entry:
+                if not contents.receive(fetch(name), draft / name, entry):
                     raise Refused(f"{name} of the artifact arrived damaged; try again")
             return self.publish(key, draft, manifest)
+
+    def _check_files(self, manifest: Manifest) -> None:
+        """That they may be taken at all: another server made them up."""
+        strange = next((name for name in manifest.files if name not in _FILES), None)
+        if strange is not None:
+            raise Refused(f"the artifact has a file {strange!r}, which none has")
+        needed = sum(entry["size"] for entry in manifest.files.values())
+        free = shutil.disk_usage(private_folder(self.folder)).free - _ROOM
+        if needed > free:
+            raise Refused(
+                f"the artifact takes {needed / 1e6:.0f} MB, and {max(free, 0) / 1e6:.0f} MB of this disk may be used; make room, "
+                "for example with `inlet artifact prune`"
+            )
 
     def failures(self, key: str) -> int:
         """How many builds for that key began and did not end, if the last one was not long ago."""
@@ -167,21 +196,19 @@ class Store:
         """Builds for that key do end."""
         self._failures(key).unlink(missing_ok=True)
 
+    def cancelled(self, key: str) -> None:
+        """Take back that one began: it was stopped with whoever waited for it, which says nothing about the next one."""
+        before = self.failures(key) - 1
+        if before > 0:
+            write_private(self._failures(key), str(before))
+        else:
+            self.ended(key)
+
     def _failures(self, key: str) -> Path:
         return self.folder / "failed" / key
 
-    def _folders(self) -> list[Path]:
+    def folders(self) -> list[Path]:
+        """Those of all artifacts, damaged ones too."""
         if not self.folder.is_dir():
             return []
-        return sorted(path for path in self.folder.iterdir() if (path / _MANIFEST).is_file())
-
-
-def described(folder: Path) -> dict[str, dict[str, Any]]:
-    """Hash and size of each file in the folder, for a manifest."""
-    return {path.name: _entry(path) for path in sorted(folder.iterdir())}
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "size": path.stat().st_size}
+        return sorted(path for path in self.folder.iterdir() if (path / MANIFEST).is_file())

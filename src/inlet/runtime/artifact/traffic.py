@@ -1,13 +1,14 @@
 """A share of real requests' texts, kept for later checks of variants, if the endpoint's owner asked for it.
 
 `INLET_SAMPLE_TRAFFIC=0.01` on an endpoint keeps the texts of one request in a hundred until there are `MAX_SAMPLES`, in a
-file that only the server's user can read. Written by `app`, read by `make`: the next artifact of the same model and task
-is judged by them too. Never leaves the machine.
+file that only the server's user can read, one for all replicas of the model. Written by `app`, read by `make`: the next
+artifact of the same model and task is judged by them too. Never leaves the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 
 from inlet.runtime.artifact.corpus import MAX_SAMPLES
@@ -32,29 +34,42 @@ def traffic_file(artifacts: Path, location: str, task: str) -> Path:
 
 
 class Recorder:
-    """Appends to one file, shared by all replicas of the model; `share` of the requests, as long as there is room."""
+    """Appends to one file, shared by all replicas of the model; `share` of the requests, as long as there is room in it."""
 
     def __init__(self, path: Path, share: float) -> None:
         self._path, self._share = path, share
-        self._room = MAX_SAMPLES - _lines(path)
+        self._read = self._lines = 0  # how far the file was looked at, and how many lines are before that
+        self._open = True
 
     def see(self, texts: Sequence[Text]) -> None:
-        """Keep these texts, or not, by chance. Never raises: nothing depends on it."""
-        if self._room <= 0 or random.random() >= self._share:  # noqa: S311 - a sample, no secret
+        """Keep these texts, or not, by chance. Never raises and never waits: nothing depends on it."""
+        if not self._open or random.random() >= self._share:  # noqa: S311 - a sample, no secret
             return
-        kept = [text for text in texts if len(text.text) + len(text.pair or "") <= _MAX_CHARACTERS][
-            : self._room
-        ]
-        lines = "".join(json.dumps({"inputs": _inputs(text)}) + "\n" for text in kept)
+        kept = [text for text in texts if len(text.text) + len(text.pair or "") <= _MAX_CHARACTERS]
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(lines)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "r+b", buffering=0) as file:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._append(file, kept)
+        except BlockingIOError:  # another replica writes at this moment: the next request is as good
+            return
         except OSError as error:
             _log.warning("no more texts are kept: %s", error.strerror)
-            self._room = 0
-        self._room -= len(kept)
+            self._open = False
+
+    def _append(self, file: FileIO, texts: Sequence[Text]) -> None:
+        """As many as there is room for, after all that other replicas wrote; each has a line."""
+        if os.fstat(file.fileno()).st_size < self._read:  # removed meanwhile, and begun again
+            self._read = self._lines = 0
+        file.seek(self._read)
+        others = file.read()
+        self._lines += others.count(b"\n")
+        room = max(0, MAX_SAMPLES - self._lines)
+        lines = [json.dumps({"inputs": _inputs(text)}) + "\n" for text in texts[:room]]
+        file.write("".join(lines).encode())
+        self._read, self._lines = file.tell(), self._lines + len(lines)
+        self._open = self._lines < MAX_SAMPLES
 
 
 def recorded(path: Path) -> list[Text]:
@@ -75,10 +90,3 @@ def recorded(path: Path) -> list[Text]:
 
 def _inputs(text: Text) -> str | dict[str, str]:
     return text.text if text.pair is None else {"text": text.text, "text_pair": text.pair}
-
-
-def _lines(path: Path) -> int:
-    try:
-        return path.read_bytes().count(b"\n")
-    except OSError:
-        return 0

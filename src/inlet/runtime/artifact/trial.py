@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from inlet.runtime.scores import function_of
 from inlet.runtime.texts import Encoded, Limit, Text
 
 Reduce = Callable[[FloatArray, Encoded], FloatArray]
+_SAID_S = 10.0  # between two words on how far it is
 _BY_FUNCTION = {"softmax": Judged.CLASSES, "sigmoid": Judged.LABELS, "none": Judged.VALUES}
 
 
@@ -38,21 +40,34 @@ class Trial:
     positions: int
     pad_id: int
     labels: Sequence[str]
+    report: Callable[[str], None]
 
     @classmethod
-    def of(cls, model: Model, texts: Sequence[Text]) -> Self:
+    def of(cls, model: Model, texts: Sequence[Text], report: Callable[[str], None]) -> Self:
         """Those texts for that model, clipped where they are too long. Texts of which no token is left are left out."""
         kind = judged(model)
         encoded = tuple(
             item for item in _encoded(model, texts, kind) if kind is not Judged.TOKENS or _seen(item).any()
         )
         return cls(
-            kind, encoded, _reducer(model, kind), model.positions, model.shape.pad_id, model.label_names
+            kind,
+            encoded,
+            _reducer(model, kind),
+            model.positions,
+            model.shape.pad_id,
+            model.label_names,
+            report,
         )
 
     def run(self, lane: Lane) -> list[FloatArray]:
-        """A row for each text, in order, every text computed alone."""
-        return [self._infer(lane, [item])[0] for item in self.encoded]
+        """A row for each text, in order, every text computed alone. Says how far it is: it may take many minutes."""
+        rows, said = [], perf_counter()
+        for item in self.encoded:
+            rows += self._infer(lane, [item])
+            if perf_counter() - said > _SAID_S:
+                self.report(f"{len(rows)} of {len(self.encoded)} texts computed")
+                said = perf_counter()
+        return rows
 
     def judge(self, lane: Lane, reference: Sequence[FloatArray]) -> Verdict:
         """What the gate says of that lane against the rows that `run` gave for the reference."""

@@ -6,16 +6,14 @@ request. It dies with whoever started it; what it left is cleared away by the ne
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inlet.core.errors import Refused, Unavailable
-from inlet.process import EX_CONFIG, PARENT_VARIABLE
+from inlet.process import EX_CONFIG
+from inlet.runtime import apart
 from inlet.runtime.artifact.identity import export_name
 from inlet.runtime.artifact.store import Store
 
@@ -58,25 +56,30 @@ class Job:
         return [*flags, "--background"] if self.background else flags
 
 
-def run(job: Job, report: Callable[[str], None]) -> str:
-    """The digest of the artifact. `Refused` with the reason of the process, `Unavailable` when it ended without one."""
-    command = [sys.executable, "-m", "inlet.runtime.artifact", *job.arguments()]
-    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
-    refused, made = "", ""
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in process.stdout:
-            said = json.loads(line)
-            if "progress" in said:
-                report(said["progress"])
-            refused, made = said.get("refused", refused), said.get("artifact", made)
-    if made and process.returncode == 0:
-        return str(made)
-    if process.returncode == EX_CONFIG:
-        raise Refused(refused)
-    raise Unavailable(_end(process.returncode))
+def run(job: Job, report: Callable[[str], None], *, silence: float = apart.LONGEST_SILENCE_S) -> str:
+    """The digest of the artifact. `Refused` with the reason of the process, `Unavailable` when it ended without one or said
+    nothing for `silence` seconds, `apart.Cancelled` when it was stopped on purpose.
+    """
+    said: dict[str, str] = {}
+
+    def hear(line: Mapping[str, Any]) -> None:
+        said.update(line)
+        if "progress" in line:
+            report(line["progress"])
+
+    try:
+        code = apart.run("the build", "inlet.runtime.artifact", job.arguments(), hear, silence=silence)
+    except (apart.Cancelled, KeyboardInterrupt):
+        if "began" in said:
+            Store(job.store).cancelled(said["began"])
+        raise
+    except Unavailable as error:
+        raise Unavailable(f"{error}; the last that it said: {said.get('progress', 'nothing')}") from None
+    if "artifact" in said and code == 0:
+        return said["artifact"]
+    if code == EX_CONFIG:
+        raise Refused(said["refused"])
+    raise Unavailable(_end(code))
 
 
 def _end(code: int) -> str:

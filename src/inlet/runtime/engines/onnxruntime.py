@@ -18,6 +18,9 @@ from inlet.runtime.engines import ports
 from inlet.runtime.engines.alone import each_alone
 from inlet.runtime.engines.base import FloatArray, IntArray, Variant
 
+# It makes one operation of a sum and its norm, which takes several times as long as the two (ONNX Runtime 1.32).
+_SLOWER = ["SkipLayerNormFusion"]
+
 
 class OnnxModel:
     """One ONNX file, with its weights inside or beside it. `path` is read when it is compiled."""
@@ -37,7 +40,12 @@ class OnnxEngine:
         self.variant = variant
         self.threads = threads
         try:
-            session = ort.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(
+                path,
+                _options(threads),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_SLOWER,
+            )
         except Exception as error:  # the bindings have an exception for each of their codes
             raise Refused(f"{path.name} cannot be read by ONNX Runtime: {error}") from error
         self._lane = _Lane(session, head)

@@ -68,13 +68,21 @@ def open_graph(opening: Opening, report: Callable[[str], None]) -> Opened:
 
 def _exported(opening: Opening, report: Callable[[str], None]) -> Opened:
     try:
-        file = exported(opening.folder, opening.head, opening.exports, report)
+        file = _export(opening, report)
+        try:
+            return _openvino(file, opening)
+        except Refused as error:
+            _log.warning("looking whether the export is damaged: %s", error)
+        return _openvino(_export(opening, report, suspect=True), opening)
     except NotExported as error:
         _log.warning("torch computes this model, one text at a time: %s", error)
         from inlet.runtime.engines.torch import TorchModel
 
         return Opened(TorchModel.read(opening.folder, opening.head), Variant("torch", "fp32"))
-    return _openvino(file, opening)
+
+
+def _export(opening: Opening, report: Callable[[str], None], *, suspect: bool = False) -> Path:
+    return exported(opening.folder, opening.head, opening.exports, report, suspect=suspect)
 
 
 def _openvino(file: Path, opening: Opening) -> Opened:

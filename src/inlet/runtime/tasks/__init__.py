@@ -32,6 +32,8 @@ TASKS: Mapping[str, TaskKind] = {
     ),
     "sentence-embeddings": TaskKind(Head.HIDDEN, SentenceEmbeddings, "ready"),
 }
+TABULAR = ("tabular-classification", "tabular-regression")
+"""Tasks of models that are no encoders: scikit-learn's."""
 _ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 
@@ -41,9 +43,9 @@ def canonical(task: str) -> str:
 
 
 def task_kind(task: str) -> TaskKind:
-    """The task of that name; `Refused` lists those that there are."""
+    """The encoders' task of that name; `Refused` lists those that there are."""
     kind = TASKS.get(canonical(task))
     if kind is None:
         wanted = f"the task {task!r} is not supported yet" if task else "no task was given"
-        raise Refused(f"{wanted}; supported: {', '.join(TASKS)}", field="task")
+        raise Refused(f"{wanted}; supported: {', '.join((*TASKS, *TABULAR))}", field="task")
     return kind

@@ -27,7 +27,7 @@ Task = Literal[
     "custom", "any-to-any", "audio-classification", "automatic-speech-recognition", "feature-extraction",
     "fill-mask", "image-classification", "image-segmentation", "image-text-to-text", "object-detection",
     "question-answering", "sentence-embeddings", "sentence-ranking", "sentence-similarity", "summarization",
-    "table-question-answering", "text-classification", "text-generation", "text-ranking", "text-to-image",
+    "table-question-answering", "tabular-classification", "tabular-regression", "text-classification", "text-generation", "text-ranking", "text-to-image",
     "token-classification", "translation", "zero-shot-classification",
     "text2text-generation", "conversational",
 ]  # fmt: skip

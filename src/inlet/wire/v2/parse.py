@@ -13,6 +13,7 @@ from typing import Any
 from inlet.core.computing import PRECISION, SAMPLE_TRAFFIC, precision_of, share_of
 from inlet.core.errors import Invalid
 from inlet.core.spec import Hardware, Image, Measure, MeasureKind, Model, Scaling, Spec, Visibility, Workload
+from inlet.core.trust import ALLOW_PICKLE, TRUSTED_TYPES, pickle_of, types_of
 from inlet.wire.v2 import documents
 from inlet.wire.v2.documents import Create, Document
 from inlet.wire.v2.merge import merge
@@ -25,7 +26,12 @@ DEFAULT_IMAGE = "huggingface"
 
 # Variables by which a replica is run: setting them would hijack the process rather than configure the model.
 # The exceptions, with what checks their values.
-_COMPUTING: Mapping[str, Callable[..., Any]] = {PRECISION: precision_of, SAMPLE_TRAFFIC: share_of}
+_OURS: Mapping[str, Callable[..., Any]] = {
+    PRECISION: precision_of,
+    SAMPLE_TRAFFIC: share_of,
+    ALLOW_PICKLE: pickle_of,
+    TRUSTED_TYPES: types_of,
+}
 _RESERVED_PREFIXES = ("INLET_", "LD_", "DYLD_", "BASH_")
 _RESERVED = frozenset(
     {
@@ -193,9 +199,9 @@ def _sealed(value: str | None, kept: str | None, field: str, seal: Seal) -> str:
 
 def _check_names(field: str, names: Mapping[str, Any]) -> None:
     for name, value in names.items():
-        if name in _COMPUTING:
+        if name in _OURS:
             if value is not None:  # null keeps what is stored
-                _COMPUTING[name](str(value), field=f"{field}.{name}")
+                _OURS[name](str(value), field=f"{field}.{name}")
         elif name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
             raise Invalid(
                 "is reserved for the process that serves the model; use another name", field=f"{field}.{name}"

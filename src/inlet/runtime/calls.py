@@ -1,0 +1,157 @@
+"""Serves any model that is called once per request: one call at a time, in a thread of its own. Made by `serve`, asked by `app`.
+
+Requests wait as the bytes that they came as, which `app` bounds; reading them is the call's business. One thread, because such models rarely say that they may be called from several at once, and the numerical
+libraries below them use all cores by themselves. All methods are for the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any, Protocol, runtime_checkable
+
+from inlet.core.errors import TooMany
+from inlet.runtime import info
+from inlet.runtime.metrics import Metrics
+from inlet.runtime.options import Options
+from inlet.runtime.serving import Asked, Computed, Serving
+
+_RECENT = 0.1  # the share of the latest call in the average that waiting times are predicted by
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A model that answers one request at a time. Its methods are called in one thread only."""
+
+    @property
+    def task(self) -> str:
+        """The task's present name."""
+
+    def warm_up(self) -> None:
+        """Answer a request of its own; `Refused` if that cannot be done and no restart helps."""
+
+    def answer(self, asked: Asked) -> bytes:
+        """The JSON that answers it; an `InletError` says what is wrong with the request."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What `GET /info` says beside what it says of every model."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    function: Callable[[], bytes | None]
+    future: asyncio.Future[bytes | None]
+    begun: bool = False  # set by the thread
+    seconds: float = 0.0
+
+
+class Calls(Serving):
+    """`max_wait`: predicted seconds of work in front of a request, above which it is refused at once."""
+
+    def __init__(self, predictor: Predictor, *, max_wait: float, metrics: Metrics) -> None:
+        super().__init__()
+        self._predictor, self._max_wait, self._metrics = predictor, max_wait, metrics
+        self._loop = asyncio.get_running_loop()
+        self._work: SimpleQueue[_Call | None] = SimpleQueue()
+        self._unfinished = 0
+        self._seconds = 0.0  # that a call takes, lately
+        threading.Thread(target=self._run, name="calls", daemon=True).start()
+
+    @property
+    def task(self) -> str:
+        return self._predictor.task
+
+    def admit(self, arrived: float, patience: float | None) -> None:
+        bound = self._max_wait if patience is None else min(patience, self._max_wait)
+        bound = max(0.0, bound - (self._loop.time() - arrived))
+        wait = self._unfinished * self._seconds
+        if wait > bound:
+            raise TooMany(
+                f"overloaded: {self._unfinished} requests are in front of a new one, about {wait:.1f} s of work, more than "
+                f"{bound:.3g} s; try again later",
+                retry_after=max(1.0, wait - bound),
+            )
+
+    async def warm_up(self) -> None:
+        """One call of the model's own; fails as `Predictor.warm_up` does."""
+        await self._called(self._predictor.warm_up, None)
+
+    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
+        begun_by = None if patience is None else arrived + patience
+        payload = await self._called(lambda: self._predictor.answer(asked), begun_by)
+        return Computed(payload or b"")
+
+    def describe(self, options: Options) -> Mapping[str, Any]:
+        return {**info.of_any(options, self.task), **self._predictor.describe()}
+
+    def close(self) -> None:
+        self._work.put(None)
+
+    async def _called(self, function: Callable[[], bytes | None], begun_by: float | None) -> bytes | None:
+        call = _Call(function, self._loop.create_future())
+        # What finds the thread idle begins at once, and is never too late.
+        expiry = (
+            self._loop.call_at(begun_by, self._expire, call)
+            if begun_by is not None and self._unfinished
+            else None
+        )
+        self._count(1)
+        self._work.put(call)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            if not call.begun:
+                self._metrics.dropped(1)
+            raise
+        finally:
+            if expiry is not None:
+                expiry.cancel()
+
+    def _count(self, change: int) -> None:
+        self._unfinished += change
+        self._metrics.waiting.set(max(0, self._unfinished - 1))
+
+    def _expire(self, call: _Call) -> None:
+        if call.begun or call.future.done():
+            return
+        self._metrics.expired()
+        call.future.set_exception(
+            TooMany(
+                "overloaded: not begun within the time that the request allows; try again later",
+                retry_after=1.0,
+            )
+        )
+
+    def _run(self) -> None:
+        while (call := self._work.get()) is not None:
+            result, failed = None, None
+            if not call.future.done():  # else its caller has gone, or waits no longer
+                call.begun = True
+                begin = perf_counter()
+                try:
+                    result = call.function()
+                except BaseException as error:  # noqa: BLE001 - whatever it is belongs to this request
+                    failed = error
+                call.seconds = perf_counter() - begin
+            with suppress(RuntimeError):  # the loop is gone: the process is ending
+                self._loop.call_soon_threadsafe(self._finished, call, result, failed)
+
+    def _finished(self, call: _Call, result: bytes | None, failed: BaseException | None) -> None:
+        self._count(-1)
+        if call.begun:
+            self._seconds += (call.seconds - self._seconds) * (_RECENT if self._seconds else 1.0)
+        if call.future.done():
+            return
+        if isinstance(failed, Exception):
+            call.future.set_exception(failed)
+        elif (
+            failed is not None
+        ):  # the model's code asked for the end of the process, which is not its to decide
+            call.future.set_exception(RuntimeError(f"the model raised {type(failed).__name__}"))
+        else:
+            call.future.set_result(result)

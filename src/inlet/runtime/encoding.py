@@ -1,0 +1,93 @@
+"""Serves an encoder: tokenizes, batches, computes and writes the answer. Made by `serve`, asked by `app`.
+
+Short texts are tokenized and small answers written on the event loop, where that takes less than handing them to a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from inlet.runtime import answers, body, info
+from inlet.runtime.dialect import normalise
+from inlet.runtime.options import Options
+from inlet.runtime.serving import Asked, Computed, Serving
+
+if (
+    TYPE_CHECKING
+):  # these import numpy and the tokenizers, which load in a thread while `/health` answers already
+    from inlet.runtime.batcher import Batcher
+    from inlet.runtime.loader import Loaded
+    from inlet.runtime.tasks.base import Work
+    from inlet.runtime.texts import Encoded
+
+_INLINE_CHARACTERS = 2_000  # tokenizing more than this takes longer than handing it to a thread
+_TEXT_CHARACTERS = 50  # as many characters take as long as one more text, be it an empty one
+_INLINE_NUMBERS = 4_000  # the same for writing JSON
+
+
+class Encoding(Serving):
+    """A loaded encoder with its batcher."""
+
+    def __init__(self, loaded: Loaded, batcher: Batcher) -> None:
+        super().__init__()
+        self.loaded, self.batcher = loaded, batcher
+
+    @property
+    def task(self) -> str:
+        return self.loaded.task.name
+
+    def admit(self, arrived: float, patience: float | None) -> None:
+        self.batcher.admit(arrived, patience)
+
+    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
+        task = self.loaded.task
+        request = normalise(
+            body.parse(asked.content, asked.headers),
+            known=task.parameters,
+            inputs_at_root=task.inputs_at_root,
+            query=asked.query,
+            dialect=asked.dialect,
+        )
+        work = task.plan(request)
+        if self.loaded.recorder is not None:
+            self.loaded.recorder.see(work.texts)
+        encoded = await _maybe_threaded(work.encode, inline=encodes_inline(work))
+        rows = await self.batcher.run(encoded, work.reduce, arrived=arrived, patience=patience)
+
+        def finish() -> bytes:
+            return answers.dump(work.answer(rows))
+
+        payload: bytes = await _maybe_threaded(finish, inline=_numbers(rows, encoded) <= _INLINE_NUMBERS)
+        return Computed(
+            payload,
+            {
+                "x-compute-characters": str(_characters(work)),
+                "x-inlet-precision": self.loaded.choice.engine.variant.precision,
+            },
+        )
+
+    def describe(self, options: Options) -> Mapping[str, Any]:
+        return info.of_encoder(options, self.loaded)
+
+    def close(self) -> None:
+        self.batcher.close()
+
+
+def encodes_inline(work: Work) -> bool:
+    """Whether the texts are tokenized sooner than handed to a thread."""
+    return _characters(work) + _TEXT_CHARACTERS * len(work.texts) <= _INLINE_CHARACTERS
+
+
+def _characters(work: Work) -> int:
+    return sum(len(text.text) + len(text.pair or "") for text in work.texts)
+
+
+def _numbers(rows: list[Any], encoded: list[Encoded]) -> int:
+    """About how many values the answer has."""
+    return sum(getattr(row, "size", 16) for row in rows) + len(encoded)
+
+
+async def _maybe_threaded(function: Callable[[], Any], *, inline: bool) -> Any:
+    return function() if inline else await asyncio.to_thread(function)

@@ -1,0 +1,95 @@
+"""What answers the requests of a ready replica: the seam between HTTP and whatever computes.
+
+`app` gives a `Serving` what it received and gets the bytes of an answer. There are two kinds: an encoder with its batcher
+(`encoding`), and everything else, which is called once per request in a thread of its own (`calls`). A `Serving` never
+does model work on the event loop, and knows nothing of connections, drains or health.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from inlet.runtime.dialect import Dialect, dialect_of
+from inlet.runtime.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One inference request as it came. Names of `headers` are in lower case; `default` is the endpoint's own dialect."""
+
+    content: bytes
+    headers: Mapping[str, str]
+    query_string: str
+    default: Dialect
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+    @property
+    def dialect(self) -> Dialect:
+        return dialect_of(self.headers.get("user-agent", ""), self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The JSON of a 200, and headers that say how it was made."""
+
+    payload: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Serving(ABC):
+    """A model with what computes it. A better one may take its place: then it ends with the last request that uses it."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._replaced = False
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """The task's present name."""
+
+    @abstractmethod
+    def admit(self, arrived: float, patience: float | None) -> None:
+        """`TooMany` if a request of that time would wait too long in all. Costs next to nothing."""
+
+    @abstractmethod
+    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
+        """The answer; an `InletError` says what is wrong with the request. Cancelling drops what has not begun.
+
+        `patience`: seconds after `arrived` (the loop's time) until the work must have begun; `TooMany` when it has not.
+        """
+
+    @abstractmethod
+    def describe(self, options: Options) -> Mapping[str, Any]:
+        """What `GET /info` says."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the threads after what they are doing."""
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Around every request that is computed by it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._end_when_unused()
+
+    def replace(self) -> None:
+        """No new request will use it."""
+        self._replaced = True
+        self._end_when_unused()
+
+    def _end_when_unused(self) -> None:
+        if self._replaced and self._users == 0:
+            self.close()
