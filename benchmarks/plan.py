@@ -10,7 +10,7 @@ class Plan:
     """`systems` by name, in the order of the first round; `scenarios` by name; the rest are the scenarios' sizes.
 
     `together`: how many systems are up at the same time and take turns, block by block; `blocks`: of each measure in a
-    round. `latency_lengths`: tokens, each asked `latency_requests` times a block; `connect_lengths`: those asked again
+    round. `warm_up`: requests of each length, and mixed ones from many connections for `warm_up_s`. `latency_lengths`: tokens, each asked `latency_requests` times a block; `connect_lengths`: those asked again
     with a connection per request. `connections`: of the throughput sweep, each for `throughput_s` a block.
     `load_shares`: offered load as shares of the highest throughput, each for `load_s`. `overloads`: the same above 1,
     with a recovery of `recovery_s`.
@@ -22,6 +22,7 @@ class Plan:
     together: int = 8
     blocks: int = 6
     warm_up: int = 40
+    warm_up_s: float = 10.0
     latency_lengths: tuple[int, ...] = (16, 32, 75, 128)
     latency_requests: int = 30
     connect_lengths: tuple[int, ...] = (75,)
@@ -41,7 +42,8 @@ class Plan:
 QUICK = Plan(
     systems=("stock stand-in", "inlet", "engine fp32", "engine bf16", "engine int8"),
     scenarios=("latency", "throughput"),
-    rounds=3,
+    rounds=2,
+    blocks=4,
     latency_lengths=(16, 75, 128),
     warm_up=20,
     latency_requests=20,

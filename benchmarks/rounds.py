@@ -32,6 +32,7 @@ from benchmarks.workload import MIXED, TOLERANCE, Workload
 from inlet.core.errors import Refused
 
 ANCHORS = (REFERENCE, OURS)
+_WARM_UP_CONNECTIONS = "16"
 MAX_STEAL = 0.01
 MAX_LOAD = 0.3
 
@@ -134,6 +135,7 @@ class _Run:
     def _warm(self, case: Case, of: Sequence[str]) -> Case:
         for length in of:
             case.closed(case.repeated(length, self._plan.warm_up))
+        case.busy(_WARM_UP_CONNECTIONS, self._plan.warm_up_s)
         return case
 
     def _alone(self, name: str, work: Workload, number: int) -> None:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,9 @@ def compared(texts: int, size: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def batching(wide: Any, *narrow: Any, max_wait: float = 60.0, memory: int | None = None) -> Iterator[Batcher]:
+def batching(wide: Any, *narrow: Any, max_wait: float = 60.0, **more: Any) -> Iterator[Batcher]:
     engine = wide if hasattr(wide, "lanes") else GatedEngine(wide, *narrow)
-    batcher = Batcher(engine, positions=512, pad_id=0, max_wait=max_wait, metrics=Metrics(), memory=memory)
+    batcher = Batcher(engine, positions=512, pad_id=0, max_wait=max_wait, metrics=Metrics(), **more)
     try:
         yield batcher
     finally:
@@ -142,8 +143,24 @@ async def test_a_batch_is_used_alone_once_it_gave_the_same_as_one_by_one() -> No
     with batching(lane) as batcher:
         for _ in range(6):
             assert await batcher.run([text(6, value) for value in range(8)], first) == list(range(0, 48, 6))
-    # sixty-four numbers each time: enough after four times
-    assert lane.shapes == [*compared(8, 8) * 4, (8, 8), (8, 8)]
+    # eight numbers of each of eight texts: enough after one time, and this is that bucket's first
+    assert lane.shapes == [*compared(8, 8), *[(8, 8)] * 5]
+
+
+async def test_what_was_found_out_is_kept_for_the_next_replica(tmp_path: Path) -> None:
+    kept = tmp_path / "engine" / "exactness.json"
+
+    async def shapes(lane: GatedLane) -> list[tuple[int, ...]]:
+        lane.permits.release(1000)
+        with batching(lane, exactness=kept) as batcher:
+            assert await batcher.run([text(6, value) for value in range(8)], first) == list(range(0, 48, 6))
+        return lane.shapes
+
+    assert await shapes(GatedLane()) == [*compared(8, 8)]
+    assert await shapes(GatedLane()) == [(8, 8)]
+    kept.write_text("nonsense")
+    assert await shapes(InexactLane()) == [*compared(8, 8)]
+    assert await shapes(InexactLane()) == [*compared(4, 8), (4, 8)]  # eight are ruled out from the start
 
 
 async def test_a_batch_size_that_changes_answers_is_never_used_again() -> None:

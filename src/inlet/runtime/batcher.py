@@ -15,6 +15,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Batcher:
     """Runs requests through one engine. `positions` is the longest input, `pad_id` fills the rest.
 
     `max_wait`: predicted seconds of work in front of a request, above which it is refused at once. `memory`: bytes that
-    this process may use, None when nothing was said.
+    this process may use, None when nothing was said. `exactness`: the file that keeps which forms are exact.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Batcher:
         max_wait: float,
         metrics: Metrics,
         memory: int | None = None,
+        exactness: Path | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._positions, self._pad_id = positions, pad_id
@@ -64,7 +66,7 @@ class Batcher:
         self._lanes = LanePool(
             engine, pad_id, allowed=memory, finished=self._finished, grown=self._warm_narrow
         )
-        self._turns, self._costs, self._exactness = Turns(), Costs(), Exactness()
+        self._turns, self._costs, self._exactness = Turns(), Costs(), Exactness(exactness)
         self._tokens = Room(MOST_TOKENS, "tokens")
         self._uncompared = 0  # batches since a narrow form was compared for a request
         self._unchecked = 0  # batches since any was compared

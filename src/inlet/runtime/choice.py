@@ -41,11 +41,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`reason` in words, for `/info`. `better`: makes the artifact and answers with its choice; None when this one stays."""
+    """`reason` in words, for `/info`. `better`: makes the artifact and answers with its choice; None when this one stays.
+
+    `exactness`: the file in which the batcher keeps which forms of this engine are exact.
+    """
 
     engine: Engine
     reason: str
     manifest: Manifest | None = None
+    exactness: Path | None = None
     better: Callable[[Report], Choice] | None = None
 
 
@@ -193,7 +197,8 @@ class _Chooser:
         else:
             opened = self.model.open(self.job.exports(self.model.head), _log.info)
             engine = opened.graph.compile(manifest.chosen, threads=self.options.threads)
-        return Choice(engine, manifest.reason, manifest)
+        kept = artifact.engine_cache / f"exactness-{self.options.threads}.json"
+        return Choice(engine, manifest.reason, manifest, exactness=kept)
 
     def _compiled_fp32(self, report: Report) -> Engine:
         if self.serving is not None and self.serving.variant == FP32:

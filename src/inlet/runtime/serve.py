@@ -217,6 +217,7 @@ async def _warm(loaded: Loaded, options: Options, metrics: Metrics) -> Encoding:
         max_wait=MAX_WAIT_S,
         metrics=metrics,
         memory=options.memory,
+        exactness=loaded.choice.exactness,
     )
     work = loaded.task.plan(Request(loaded.kind.sample, {}, Dialect.TOOLKIT))
     work.answer(await batcher.run(work.encode(), work.reduce))
