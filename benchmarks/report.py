@@ -92,13 +92,15 @@ def _head(result: dict[str, Any]) -> Iterator[str]:
     yield f"# Benchmark of {where['date']}"
     yield ""
     yield f"{where['cpu']}, servers on {len(where['server_cores'])} of {where['cores']} cores ({', '.join(where['flags'])}),"
-    yield f"{where['memory_gb']} GB, Linux {where['kernel']}, Python {where['python']}, commit {where['commit'][:12]}"
-    yield f"{'with changes' if where['changed'] else ''}. {result['plan']['rounds']} rounds of {result['plan']['blocks']} blocks, systems in turns."
+    commit = f"{where['commit'][:12]}{' with changes' if where['changed'] else ''}"
+    yield f"{where['memory_gb']} GB, Linux {where['kernel']}, Python {where['python']}, commit {commit}."
+    yield f"Rounds: {result['plan']['rounds']}, each of {result['plan']['blocks']} blocks in which every system has its turn."
     yield ""
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in limits.gops.items())
     yield f"Limits of these cores, measured: matrix products in 10⁹ operations/s {rates}; memory {limits.bandwidth:.0f} GB/s."
-    yield f"The generator on a server that stalls: {result['generator']['seen']:.3f} of calls late, expected"
-    yield f"{result['generator']['expected']:.3f}, its own lag p99 {result['generator']['lag_p99']:.2f} ms."
+    generator = result["generator"]
+    yield f"The generator on a server that stalls: {generator['seen']:.3f} of calls late, expected {generator['expected']:.3f};"
+    yield f"its own lag p99 {generator['lag_p99']:.2f} ms."
     if result["disturbed"]:
         yield ""
         yield f"**These figures are doubtful:** {'; '.join(result['disturbed'])}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,16 @@ class Case:
     seed: int
     _knee: float | None = field(default=None, init=False)
 
-    def calls(self, of: str, *, keep_alive: bool = True) -> list[Call]:
-        """One for each text of that length in tokens, or of the mixture."""
+    def calls(self, of: str, *, keep_alive: bool = True, patience: float | None = None) -> list[Call]:
+        """One for each text of that length in tokens, or of the mixture.
+
+        `patience`: seconds within which its work must begin, said in a header that servers other than Inlet do not know.
+        """
+        dialect = self.served.dialect
+        if patience is not None:
+            dialect = replace(dialect, headers=(*dialect.headers, ("X-Inlet-Timeout", str(patience))))
         return [
-            self.served.dialect.call(self.workload.texts[number], number, keep_alive=keep_alive)
+            dialect.call(self.workload.texts[number], number, keep_alive=keep_alive)
             for number in self.workload.of[of]
         ]
 

@@ -18,12 +18,13 @@ _CONNECTIONS = 8
 def memory(case: Case) -> dict[str, Any]:
     """PSS in MB of all processes of the server: what they share is counted once."""
     served, plan = case.served, case.plan
-    found: dict[str, Any] = {"fresh_mb": pss_mb(served.processes()), "idle_cpu": _idle(served, plan.idle_s)}
+    found: dict[str, Any] = {"fresh_mb": pss_mb(served.processes())}
     told = case.told([case.closed(_all_lengths(case, plan.memory_requests), connections=_CONNECTIONS)])
     found |= {
         "answers": told["answers"],
         "good": told["good"],
         "after_mb": pss_mb(served.processes()),
+        "idle_cpu": _idle(served, plan.idle_s),  # not before: what was just started may still be warming up
     }
     if isinstance(served, ServedByInlet):
         found["one_replica_mb"] = pss_mb(served.replicas())

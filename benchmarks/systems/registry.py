@@ -27,7 +27,7 @@ _SERVERS = {
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
     "litserve": ("litserve==0.2.19",),
     "bentoml": ("bentoml==1.4.40",),
-    "mlserver": ("mlserver==1.7.1",),
+    "mlserver": ("mlserver==1.7.1", "uvicorn==0.34.3"),  # with newer ones it does not start
     "ray": ("ray[serve]==2.60.0",),
     "infinity": ("infinity-emb[torch,server]==0.0.78",),
 }
