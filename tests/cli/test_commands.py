@@ -358,7 +358,7 @@ def test_every_command_teaches_by_example(cli: Cli) -> None:
             yield from leaves(sub, (*path, name))
 
     paths = list(leaves(get_command(app), ()))
-    assert len(paths) == 26
+    assert len(paths) == 27
     for path in paths:
         shown = cli(*path, "--help").stdout
         assert f"\n    inlet {' '.join(path)}" in shown, path

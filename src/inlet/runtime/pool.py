@@ -101,8 +101,11 @@ class LanePool:
                 )  # fmt: skip
                 return
             lanes = make()
-        except Exception:  # noqa: BLE001 - whatever it is: the wide lane serves
-            _log.exception("no narrow lanes: the wide one does all the work")
+        except Exception as error:  # noqa: BLE001 - whatever it is: the wide lane serves
+            cause = " ".join(str(error).split())
+            _log.warning(
+                "no narrow lanes, the wide one does all the work: %s: %s", type(error).__name__, cause
+            )
             return
         with suppress(RuntimeError):  # the loop is gone: the process is ending
             self._loop.call_soon_threadsafe(self._add_narrow, lanes)
