@@ -12,9 +12,8 @@ from benchmarks.scenarios.case import Case
 from benchmarks.workload import MIXED
 
 SLO_MS = 100.0
-_PATIENCE_S = (
-    0.05  # the other half is for computing; callers who wait longer than the SLO have no use for an answer
-)
+# The other half is for computing; callers who wait longer than the SLO have no use for an answer.
+_PATIENCE_S = 0.05
 _AFTERWARDS = 0.5  # of the knee
 _WINDOW_S = 2.0
 

@@ -38,9 +38,8 @@ class Inlet:
                 "INLET_MODELS": str(model.parent),
                 "INLET_LOG_LEVEL": "warning",
                 "INLET_PRECISION": self.pinned or "auto",
-                "INLET_ARTIFACTS": str(
-                    model.parent / "artifacts"
-                ),  # made in the first round, found in the others
+                # Made in the first round, found in the others.
+                "INLET_ARTIFACTS": str(model.parent / "artifacts"),
             }
             try:
                 with on(server_cores()), installation(Path(folder) / "home", env) as running:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -145,9 +146,9 @@ def test_the_key_follows_whatever_matters(made: Reference, tmp_path: Path) -> No
     folder = tmp_path / "m"
     shutil.copytree(made.model("topics"), folder)
 
-    def key(**changes: object) -> str:
+    def key(**changes: Any) -> str:
         asked = {"revision": None, "head": "sequence", "precision": "auto", **changes}
-        return identity.digest(identity.key_of(folder, **asked))  # type: ignore[arg-type]
+        return identity.digest(identity.key_of(folder, **asked))
 
     first = key()
     assert key() == first

@@ -25,6 +25,7 @@ from inlet.runtime.buckets import batch_sizes, batches, bucket
 from inlet.runtime.costs import Costs
 from inlet.runtime.engines.base import Engine, IntArray
 from inlet.runtime.exactness import Exactness, Form
+from inlet.runtime.expiry import expire
 from inlet.runtime.lanes import Batch
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.pool import LanePool
@@ -108,7 +109,7 @@ class Batcher:
         self._turns.add(job)
         self._pump()
         # Even where that is over by now: what has begun at once is not too late.
-        expiry = None if begun_by is None else self._loop.call_at(begun_by, self._expire, job)
+        expiry = None if begun_by is None else self._loop.call_at(begun_by, expire, job, self._metrics)
         try:
             return await job.future
         finally:
@@ -150,17 +151,6 @@ class Batcher:
         if dropped := self._turns.forget(job):
             self._metrics.dropped(dropped)
             self._metrics.waiting.set(self._turns.texts)
-
-    def _expire(self, job: Job) -> None:
-        if job.begun or job.future.done():
-            return
-        self._metrics.expired()
-        job.future.set_exception(
-            TooMany(
-                "overloaded: not begun within the time that the request allows; try again later",
-                retry_after=1.0,
-            )
-        )
 
     def _pump(self) -> None:
         while (form := self._next_form()) is not None and self._start(form):

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from inlet.core.errors import TooMany
 from inlet.runtime import info
+from inlet.runtime.expiry import expire
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.serving import Asked, Computed, Serving
@@ -97,7 +98,7 @@ class Calls(Serving):
         call = _Call(function, self._loop.create_future())
         # What finds the thread idle begins at once, and is never too late.
         expiry = (
-            self._loop.call_at(begun_by, self._expire, call)
+            self._loop.call_at(begun_by, expire, call, self._metrics)
             if begun_by is not None and self._unfinished
             else None
         )
@@ -116,17 +117,6 @@ class Calls(Serving):
     def _count(self, change: int) -> None:
         self._unfinished += change
         self._metrics.waiting.set(max(0, self._unfinished - 1))
-
-    def _expire(self, call: _Call) -> None:
-        if call.begun or call.future.done():
-            return
-        self._metrics.expired()
-        call.future.set_exception(
-            TooMany(
-                "overloaded: not begun within the time that the request allows; try again later",
-                retry_after=1.0,
-            )
-        )
 
     def _run(self) -> None:
         while (call := self._work.get()) is not None:
@@ -150,9 +140,8 @@ class Calls(Serving):
             return
         if isinstance(failed, Exception):
             call.future.set_exception(failed)
-        elif (
-            failed is not None
-        ):  # the model's code asked for the end of the process, which is not its to decide
+        elif failed is not None:
+            # The model's code asked for the end of the process, which is not its to decide.
             call.future.set_exception(RuntimeError(f"the model raised {type(failed).__name__}"))
         else:
             call.future.set_result(result)

@@ -32,9 +32,8 @@ from inlet.runtime.origins.choose import Kind
 from inlet.runtime.origins.opening import Opened
 
 Report = Callable[[str], None]
-_MEMORY_PER_BYTE = (
-    3.2  # of the weights in fp32, which may have to be made: engines of all variants at once, and int8 copies
-)
+# Of the weights in fp32, which may have to be made: engines of all variants at once, and int8 copies.
+_MEMORY_PER_BYTE = 3.2
 _MEMORY_BESIDE = 300_000_000  # interpreter, libraries, answers
 _log = logging.getLogger(__name__)
 

@@ -14,9 +14,8 @@ from inlet.runtime.dialect import normalise
 from inlet.runtime.options import Options
 from inlet.runtime.serving import Asked, Computed, Serving
 
-if (
-    TYPE_CHECKING
-):  # these import numpy and the tokenizers, which load in a thread while `/health` answers already
+if TYPE_CHECKING:
+    # They import numpy and the tokenizers, which load in a thread while `/health` answers already.
     from inlet.runtime.batcher import Batcher
     from inlet.runtime.loader import Loaded
     from inlet.runtime.tasks.base import Work

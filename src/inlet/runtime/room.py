@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 from inlet.core.errors import TooMany
 
-_SMALL = (
-    1000  # so many small requests are as much as the bound itself, and callers cannot have many more open
-)
+# So many small requests are as much as the bound itself, and callers cannot have many more open.
+_SMALL = 1000
 
 
 class Room:
