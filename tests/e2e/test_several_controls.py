@@ -107,6 +107,12 @@ def in_log(inlet: Installation, event: str) -> int:
     return (inlet.home / "logs" / "control.log").read_text().count(f'"{event}"')
 
 
+def wait_until_known(*installations: Installation) -> None:
+    """A follower's router hears of an endpoint by the next look at the leader's sight, half a second later."""
+    for inlet in installations:
+        wait_for("the endpoint there", lambda i=inlet: answers(i) == 200)
+
+
 @contextmanager
 def probed(*installations: Installation) -> Iterator[list[Prober]]:
     """Constant load through each router."""
@@ -157,6 +163,7 @@ def test_everything_of_the_leader_is_killed_and_comes_back(pair: Pair, sample_mo
 def test_only_the_control_of_the_leader_is_killed(pair: Pair, sample_model: Path) -> None:
     a, b = pair
     serve(a, sample_model)
+    wait_until_known(a, b)
     replicas = {p.pid for p in a.replicas()}
     with probed(a, b) as probers:
         for prober in probers:
@@ -180,6 +187,7 @@ def test_only_the_control_of_the_leader_is_killed(pair: Pair, sample_model: Path
 def test_a_leader_that_stood_still_follows(pair: Pair, sample_model: Path) -> None:
     a, b = pair
     serve(a, sample_model)
+    wait_until_known(a, b)
     stopped = a.child("inlet.control")
     with probed(a, b) as probers:
         for prober in probers:
