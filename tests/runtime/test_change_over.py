@@ -16,7 +16,7 @@ from inlet.runtime.loader import Loaded, load
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options, parse
 from inlet.runtime.replica import Replica
-from inlet.runtime.serve import _improve, _warm
+from inlet.runtime.starting import _improve, _warm
 from tests.reference import Reference
 
 

@@ -104,7 +104,7 @@ def opened(folder: Path, task: str = CLASSIFY, **env: str) -> Predictor:
 
 def asked(body: Any, content_type: str = "application/json", query: str = "") -> Asked:
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return Asked(content, {"content-type": content_type}, query, Dialect.TOOLKIT)
+    return Asked("/", content, {"content-type": content_type}, query, Dialect.TOOLKIT, 0.0, None)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_texts_are_answered_as_encoders_answer_them(tmp_path: Path) -> None:
     assert [item["label"] for item in ask([TOLD, "bad"])] == ["good", "bad"]
     assert [item["label"] for item in ask(TOLD, top_k=2)] == ["good", "bad"]
     assert ask([]) == []
-    client = Asked(json.dumps({"inputs": TOLD}).encode(), HUB_CLIENT, "", Dialect.TOOLKIT)
+    client = Asked("/", json.dumps({"inputs": TOLD}).encode(), HUB_CLIENT, "", Dialect.TOOLKIT, 0.0, None)
     assert [item["label"] for item in json.loads(predictor.answer(client))[0]] == ["good", "bad"]
     with pytest.raises(Invalid, match=r"^inputs\[0\]: expected a string, got a number"):
         ask([5])
@@ -627,12 +627,12 @@ def test_more_work_than_can_be_done_in_time_is_refused_at_once() -> None:
         busy = Busy()
         calls = Calls(busy, max_wait=0.04, metrics=Metrics())
         await calls.warm_up()  # a call takes 0.05 s
-        running = asyncio.create_task(calls.answer(asked("[1]"), 0.0, None))
+        running = asyncio.create_task(calls.answer(asked("[1]")))
         await asyncio.to_thread(busy.begun.wait)
         with pytest.raises(TooMany, match="1 requests are in front of a new one, about 0"):
             calls.admit(asyncio.get_running_loop().time(), None)
         busy.go.set()
-        assert (await running).payload == b"[1]"
+        assert (await running).body == b"[1]"
         calls.admit(asyncio.get_running_loop().time(), None)
         calls.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,12 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer."""
+    """One HTTP answer. A body that is made piece by piece is sent as it comes, and closed when its reader has gone."""
 
     status: int
-    body: bytes
+    body: bytes | AsyncGenerator[bytes, None]
     content_type: str = _JSON
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def dump(value: Any) -> bytes:

@@ -1,7 +1,8 @@
 """The replica's HTTP interface: a plain ASGI application.
 
-`GET /`, `/health`, `/info`, `/metrics`; `POST /`, `/predict`, `/pipeline/{task}`. Served by uvicorn under `serve`. Never
-does model work on the event loop, and drops a request's work when its caller hangs up.
+`GET /`, `/health`, `/ping`, `/info`, `/metrics`; `POST /`, `/predict`, `/invocations`, `/pipeline/{task}`; and whatever other protocols
+the served model has routes for. Served by uvicorn under `serve`. Never does model work on the event loop, and drops a
+request's work when its caller hangs up.
 """
 
 from __future__ import annotations
@@ -9,24 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from inlet.core.errors import InletError, Invalid, NotFound
 from inlet.runtime import answers, body
 from inlet.runtime.answers import Answer
-from inlet.runtime.body import Receive
+from inlet.runtime.body import MAX_BODY_BYTES, Receive
 from inlet.runtime.metrics import CONTENT_TYPE, Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.replica import Phase, Replica
 from inlet.runtime.room import Room
-from inlet.runtime.serving import Asked, Computed, Serving
+from inlet.runtime.serving import Asked, Route, Serving
 
 Scope = MutableMapping[str, Any]
+T = TypeVar("T")
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_BYTES = 64_000_000  # of bodies in hand, waiting to be read or computed
+_NATIVE = frozenset({"/", "/predict", "/invocations"})
+_PIPELINE = "/pipeline/"
+_GONE = 499  # the status, in our own metrics only, of a request whose caller did not wait for the answer
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +46,7 @@ class App:
         self._gets: Mapping[str, Callable[[], Answer]] = {
             "/": self._health,
             "/health": self._health,
+            "/ping": self._health,
             "/info": self._info,
             "/metrics": lambda: Answer(200, self._metrics.render(), CONTENT_TYPE),
         }
@@ -48,21 +56,32 @@ class App:
         if scope["type"] != "http":
             return
         method, path = scope["method"], scope["path"]
-        posted = path in ("/", "/predict") or path.startswith("/pipeline/")
-        if method == "POST" and posted:
-            with self._replica.request():
-                answer = await self._post(scope, receive)
-                if answer is not None:
-                    await self._send(send, answer)
-            return
-        allowed = [*(["GET", "HEAD"] if path in self._gets else []), *(["POST"] if posted else [])]
-        if method in allowed:
-            await self._send(send, self._gets[path]())
-        elif allowed:
+        routes, gets = self._routes(path), path in self._gets
+        if route := routes.get(method):
+            await self._infer(scope, receive, send, route.refuse)
+        elif gets and method in ("GET", "HEAD"):
+            await self._send(send, self._gets[path](), receive)
+        elif allowed := [*(["GET", "HEAD"] if gets else []), *routes]:
             headers = {"allow": ", ".join(allowed)}
-            await self._send(send, answers.refusal(405, f"{method} is not possible here", headers=headers))
+            await self._send(
+                send, answers.refusal(405, f"{method} is not possible here", headers=headers), receive
+            )
         else:
-            await self._send(send, answers.refusal(404, f"there is nothing at {path}"))
+            await self._send(send, answers.refusal(404, f"there is nothing at {path}"), receive)
+
+    def _routes(self, path: str) -> Mapping[str, Route]:
+        served = self._replica.served
+        if path in _NATIVE or path.startswith(_PIPELINE):
+            return {"POST": Route(self._native)}
+        return {} if served is None else served.routes(path)
+
+    async def _native(self, asked: Asked) -> Answer:
+        served = self._replica.served
+        if served is None:
+            return self._not_ready()
+        if asked.path.startswith(_PIPELINE):
+            _check_task(asked.path.removeprefix(_PIPELINE), served)
+        return await served.answer(asked)
 
     def _health(self) -> Answer:
         if self._replica.phase is not Phase.READY:
@@ -78,61 +97,88 @@ class App:
         message = "this replica is ending" if phase is Phase.TERMINATING else f"not ready yet: {progress}"
         return answers.refusal(503, message, headers={"retry-after": "1"}, state=phase)
 
-    async def _post(self, scope: Scope, receive: Receive) -> Answer | None:
-        """The answer to an inference request; None when its caller has gone."""
+    async def _infer(
+        self, scope: Scope, receive: Receive, send: Send, refuse: Callable[[InletError], Answer]
+    ) -> None:
+        """Compute and send the answer to a request; nothing is sent when its caller has gone."""
         begin = perf_counter()
+        status = _GONE
         self._metrics.in_flight.inc()
         try:
-            answer = await self._predict(scope, receive, begin)
+            with self._replica.request(), ExitStack() as held:
+                answer = await self._answered(scope, receive, held, refuse)
+                await self._send(send, answer, receive)
+                status = answer.status
         except body.Disconnected:
-            self._metrics.answered(499, perf_counter() - begin)
-            return None
-        except InletError as error:
-            answer = answers.from_error(error)
-        except MemoryError:
-            self._replica.out_of_memory.set()
-            answer = answers.refusal(503, "the replica ran out of memory and is restarting")
-        except Exception:  # noqa: BLE001 - the last resort of the process: the caller gets an answer, the log gets the cause
-            _log.exception("a request failed")
-            answer = answers.refusal(500, "the model failed on this request; the replica's log has the cause")
+            pass
+        except Exception:
+            status = 500  # what was sent already says something else, and breaks off
+            raise
         finally:
             self._metrics.in_flight.dec()
-        self._metrics.answered(answer.status, perf_counter() - begin)
-        return answer
+            self._metrics.answered(status, perf_counter() - begin)
 
-    async def _predict(self, scope: Scope, receive: Receive, begin: float) -> Answer:
+    async def _answered(
+        self, scope: Scope, receive: Receive, held: ExitStack, refuse: Callable[[InletError], Answer]
+    ) -> Answer:
+        """The answer, be it a refusal. `held` gets what must be kept until it is sent."""
+        try:
+            return await self._computed(scope, receive, held)
+        except InletError as error:
+            return refuse(error)
+        except MemoryError:
+            self._replica.out_of_memory.set()
+            return answers.refusal(503, "the replica ran out of memory and is restarting")
+        except body.Disconnected:
+            raise
+        except Exception:  # noqa: BLE001 - the last resort of the process: the caller gets an answer, the log gets the cause
+            _log.exception("a request failed")
+            return answers.refusal(500, "the model failed on this request; the replica's log has the cause")
+
+    async def _computed(self, scope: Scope, receive: Receive, held: ExitStack) -> Answer:
+        begin = perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        content = await body.read(receive, headers)
+        served = self._replica.served
+        content = await body.read(
+            receive, headers, MAX_BODY_BYTES if served is None else served.max_body_bytes
+        )
         arrived = asyncio.get_running_loop().time()  # as a whole: a slow sender does not wait for us
         patience = _patience(headers.get("x-inlet-timeout"))
-        served = self._replica.served
-        if served is None:
+        served = self._replica.served  # which may have changed meanwhile
+        route = self._routes(scope["path"]).get(scope["method"])
+        if served is None or route is None:
             return self._not_ready()
         served.admit(arrived, patience)  # before anything is spent on a request that will be refused
-        _check_route(scope["path"], served)
-        asked = Asked(content, headers, scope["query_string"].decode("latin-1"), self._options.dialect)
-        with self._bodies.taken(len(content)), served.used():
-            computed = await _unless_gone(served.answer(asked, arrived, patience), receive)
-        return Answer(
-            200,
-            computed.payload,
-            headers={
-                "x-compute-type": "cpu",
-                "x-compute-time": f"{perf_counter() - begin:.4f}",  # seconds
-                **computed.headers,
-            },
-        )
+        query = scope["query_string"].decode("latin-1")
+        asked = Asked(scope["path"], content, headers, query, self._options.dialect, arrived, patience)
+        held.enter_context(self._bodies.taken(len(content)))
+        held.enter_context(served.used())
+        answer = await _unless_gone(route.respond(asked), receive)
+        seconds = f"{perf_counter() - begin:.4f}"
+        return replace(answer, headers={"x-compute-type": "cpu", "x-compute-time": seconds, **answer.headers})
 
-    async def _send(self, send: Send, answer: Answer) -> None:
+    async def _send(self, send: Send, answer: Answer, receive: Receive) -> None:
         headers = [
             (b"content-type", answer.content_type.encode()),
-            (b"content-length", str(len(answer.body)).encode()),
             *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
         ]
+        if isinstance(answer.body, bytes):
+            headers.append((b"content-length", str(len(answer.body)).encode()))
         if self._replica.draining:
             headers += [(b"connection", b"close"), (b"x-inlet-draining", b"1")]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        if isinstance(answer.body, bytes):
+            await send({"type": "http.response.body", "body": answer.body})
+        else:
+            await _unless_gone(_send_pieces(answer.body, send), receive)
+
+
+async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send) -> None:
+    """As they come. One that fails ends the connection, so that nobody takes what was sent for the whole."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _patience(header: str | None) -> float | None:
@@ -148,16 +194,14 @@ def _patience(header: str | None) -> float | None:
     return seconds
 
 
-def _check_route(path: str, served: Serving) -> None:
-    if path.startswith("/pipeline/"):
-        from inlet.runtime.tasks import canonical
+def _check_task(wanted: str, served: Serving) -> None:
+    from inlet.runtime.tasks import canonical
 
-        wanted = path.removeprefix("/pipeline/")
-        if canonical(wanted) != served.task:
-            raise NotFound(f"this endpoint does {served.task}, not {wanted!r}")
+    if canonical(wanted) != served.task:
+        raise NotFound(f"this endpoint does {served.task}, not {wanted!r}")
 
 
-async def _unless_gone(computation: Awaitable[Computed], receive: Receive) -> Computed:
+async def _unless_gone(computation: Awaitable[T], receive: Receive) -> T:
     """The result; `Disconnected` (and the computation cancelled) if the caller hangs up first."""
     # In this very task: another one for the computation would cost each request two more turns of the loop.
     computing = asyncio.current_task()

@@ -40,14 +40,14 @@ class Disconnected(Exception):
     """The caller has gone."""
 
 
-async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The whole body; refuses one that is too large before it is stored.
+async def read(receive: Receive, headers: Mapping[str, str], limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body; refuses one of more than `limit` bytes before it is stored.
 
     What is left of it then is read and forgotten: by the server when its length is known, else here.
     """
     declared = headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large(int(declared))
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        raise _too_large(int(declared), limit)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -57,10 +57,10 @@ async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         over = not message.get("more_body", False)
-        if size > MAX_BODY_BYTES:
+        if size > limit:
             parts.clear()
             if over or size > _MOST_FORGOTTEN:
-                raise _too_large(size)
+                raise _too_large(size, limit)
             continue
         parts.append(part)
         if over:
@@ -136,6 +136,6 @@ def _utf8(body: bytes, charset: str) -> bytes | str:
         raise Invalid(f"the body is not valid {charset}") from error
 
 
-def _too_large(size: int) -> TooLarge:
+def _too_large(size: int, limit: int) -> TooLarge:
     error = Endless if size > _MOST_FORGOTTEN else TooLarge
-    return error(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer texts in one request")
+    return error(f"the body is larger than {limit} bytes; send less in one request")

@@ -18,10 +18,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from inlet.core.errors import TooMany
 from inlet.runtime import info
+from inlet.runtime.answers import Answer
 from inlet.runtime.expiry import expire
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
-from inlet.runtime.serving import Asked, Computed, Serving
+from inlet.runtime.serving import Asked, Serving
 
 _RECENT = 0.1  # the share of the latest call in the average that waiting times are predicted by
 
@@ -83,10 +84,10 @@ class Calls(Serving):
         """One call of the model's own; fails as `Predictor.warm_up` does."""
         await self._called(self._predictor.warm_up, None)
 
-    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
-        begun_by = None if patience is None else arrived + patience
+    async def answer(self, asked: Asked) -> Answer:
+        begun_by = None if asked.patience is None else asked.arrived + asked.patience
         payload = await self._called(lambda: self._predictor.answer(asked), begun_by)
-        return Computed(payload or b"")
+        return Answer(200, payload or b"")
 
     def describe(self, options: Options) -> Mapping[str, Any]:
         return {**info.of_any(options, self.task), **self._predictor.describe()}

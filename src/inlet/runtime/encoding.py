@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from inlet.runtime import answers, body, info
+from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import normalise
 from inlet.runtime.options import Options
-from inlet.runtime.serving import Asked, Computed, Serving
+from inlet.runtime.serving import Asked, Serving
 
 if TYPE_CHECKING:
     # They import numpy and the tokenizers, which load in a thread while `/health` answers already.
@@ -40,7 +41,7 @@ class Encoding(Serving):
     def admit(self, arrived: float, patience: float | None) -> None:
         self.batcher.admit(arrived, patience)
 
-    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
+    async def answer(self, asked: Asked) -> Answer:
         task = self.loaded.task
         request = normalise(
             body.parse(asked.content, asked.headers),
@@ -49,19 +50,23 @@ class Encoding(Serving):
             query=asked.query,
             dialect=asked.dialect,
         )
-        work = task.plan(request)
+        return await self.compute(task.plan(request), asked)
+
+    async def compute(self, work: Work, asked: Asked) -> Answer:
+        """What was planned for this request, computed and written as JSON."""
         if self.loaded.recorder is not None:
             self.loaded.recorder.see(work.texts)
         encoded = await _maybe_threaded(work.encode, inline=encodes_inline(work))
-        rows = await self.batcher.run(encoded, work.reduce, arrived=arrived, patience=patience)
+        rows = await self.batcher.run(encoded, work.reduce, arrived=asked.arrived, patience=asked.patience)
 
         def finish() -> bytes:
             return answers.dump(work.answer(rows))
 
         payload: bytes = await _maybe_threaded(finish, inline=_numbers(rows, encoded) <= _INLINE_NUMBERS)
-        return Computed(
+        return Answer(
+            200,
             payload,
-            {
+            headers={
                 "x-compute-characters": str(_characters(work)),
                 "x-inlet-precision": self.loaded.choice.engine.variant.precision,
             },

@@ -1,31 +1,43 @@
 """What answers the requests of a ready replica: the seam between HTTP and whatever computes.
 
-`app` gives a `Serving` what it received and gets the bytes of an answer. There are two kinds: an encoder with its batcher
+`app` gives a `Serving` what it received and gets an answer. There are two kinds: an encoder with its batcher
 (`encoding`), and everything else, which is called once per request in a thread of its own (`calls`). A `Serving` never
-does model work on the event loop, and knows nothing of connections, drains or health.
+does model work on the event loop, and knows nothing of connections, drains or health. Beside the native route it may have
+routes of other protocols.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from inlet.core.errors import InletError
+from inlet.runtime import answers
+from inlet.runtime.answers import Answer
+from inlet.runtime.body import MAX_BODY_BYTES
 from inlet.runtime.dialect import Dialect, dialect_of
 from inlet.runtime.options import Options
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One inference request as it came. Names of `headers` are in lower case; `default` is the endpoint's own dialect."""
+    """One request as it came. Names of `headers` are in lower case; `default` is the endpoint's own dialect.
 
+    `arrived`: the loop's time when it was here as a whole. `patience`: seconds from then until the work must have begun, None for
+    as long as the replica allows.
+    """
+
+    path: str
     content: bytes
     headers: Mapping[str, str]
     query_string: str
     default: Dialect
+    arrived: float
+    patience: float | None
 
     @property
     def query(self) -> dict[str, str]:
@@ -37,15 +49,17 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """The JSON of a 200, and headers that say how it was made."""
+class Route:
+    """What one method at one path does in a protocol beside the native one, and how that protocol words a refusal."""
 
-    payload: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    respond: Callable[[Asked], Awaitable[Answer]]
+    refuse: Callable[[InletError], Answer] = answers.from_error
 
 
 class Serving(ABC):
     """A model with what computes it. A better one may take its place: then it ends with the last request that uses it."""
+
+    max_body_bytes = MAX_BODY_BYTES
 
     def __init__(self) -> None:
         self._users = 0
@@ -61,11 +75,15 @@ class Serving(ABC):
         """`TooMany` if a request of that time would wait too long in all. Costs next to nothing."""
 
     @abstractmethod
-    async def answer(self, asked: Asked, arrived: float, patience: float | None) -> Computed:
-        """The answer; an `InletError` says what is wrong with the request. Cancelling drops what has not begun.
+    async def answer(self, asked: Asked) -> Answer:
+        """The native answer; an `InletError` says what is wrong with the request. Cancelling drops what has not begun.
 
-        `patience`: seconds after `arrived` (the loop's time) until the work must have begun; `TooMany` when it has not.
+        `TooMany` when the work has not begun within the request's patience.
         """
+
+    def routes(self, path: str) -> Mapping[str, Route]:  # noqa: ARG002 - for those that have some
+        """By method, what other protocols do at this path; empty where there is nothing."""
+        return {}
 
     @abstractmethod
     def describe(self, options: Options) -> Mapping[str, Any]:
