@@ -382,6 +382,21 @@ async def test_too_much_work_in_front_is_refused_at_once(monkeypatch: pytest.Mon
         assert await batcher.run([text(8)], first) == [8]
 
 
+async def test_what_runs_counts_until_it_should_be_over() -> None:
+    lane = GatedLane()
+    with batching(lane, max_wait=7200.0) as batcher:
+        for _ in range(2):
+            batcher._costs.add((1, 8), 3600.0)
+        (running,) = await started(batcher.run([text(8)], first))
+        now = asyncio.get_running_loop().time()
+        batcher.admit(now, patience=7000)
+        with pytest.raises(TooMany, match=r"0 texts wait already, about 3[56]\d\d.\d\d s of work in front"):
+            batcher.admit(now, patience=1800)
+        lane.permits.release()
+        assert await running == [8]
+        batcher.admit(now, patience=0.0)
+
+
 async def test_what_was_held_up_by_a_start_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inlet.runtime.batcher._OPENING_S", 60.0)
     lane = GatedLane()

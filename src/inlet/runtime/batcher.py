@@ -69,6 +69,7 @@ class Batcher:
         )
         self._turns, self._costs, self._exactness = Turns(), Costs(), Exactness(exactness)
         self._tokens = Room(MOST_TOKENS, "tokens")
+        self._ends: dict[Batch, float] = {}  # the loop's time at which each that runs should have run
         self._uncompared = 0  # batches since a narrow form was compared for a request
         self._unchecked = 0  # batches since any was compared
         self._shapes: list[tuple[int, int]] = []  # that are worth warming
@@ -119,17 +120,17 @@ class Batcher:
 
     def admit(self, arrived: float, patience: float | None = None) -> None:
         """`TooMany` if a request of that time would wait too long in all. Costs next to nothing: ask before reading it."""
-        if not self._turns.texts:
+        if not self._turns.texts and patience is None:
             return
         now = self._loop.time()
         bound = math.inf if now < self._opened + _OPENING_S else self._max_wait
         if patience is not None:
             bound = min(patience, bound)
         bound = max(0.0, bound - (now - arrived))
-        wait = self._costs.total(batches(self._turns.ahead))
+        wait = self._until_free(now) + self._costs.total(batches(self._turns.ahead))
         if wait > bound:
             raise TooMany(
-                f"overloaded: {self._turns.texts} texts wait already, about {wait:.1f} s of work in front of a new "
+                f"overloaded: {self._turns.texts} texts wait already, about {wait:.2f} s of work in front of a new "
                 f"request, more than {bound:.3g} s; try again later",
                 retry_after=max(1.0, wait - bound),
             )
@@ -145,6 +146,12 @@ class Batcher:
         self._cold.clear()
         self._warm_later()
         self._lanes.close()
+
+    def _until_free(self, now: float) -> float:
+        """Seconds until a lane has run what it runs, as far as can be told."""
+        if self._lanes.idle or self._lanes.narrow_free:
+            return 0.0
+        return max(0.0, min(self._ends.values(), default=now) - now)
 
     def _forget(self, job: Job) -> None:
         """Drop what still waits: the caller has gone, or a part of the request failed."""
@@ -206,6 +213,8 @@ class Batcher:
             self._unchecked = 0
             if form.narrow:
                 self._uncompared = 0
+        seconds = self._costs.of((form.texts, form.size))
+        self._ends[batch] = self._loop.time() + seconds * (self._lanes.narrow if narrow else 1)
         if narrow:
             self._lanes.start_narrow(batch)
         else:
@@ -240,6 +249,7 @@ class Batcher:
         self._lanes.start_wide(Batch(form, sample=sample, compared=compared))
 
     def _finished(self, batch: Batch) -> None:
+        self._ends.pop(batch, None)  # one that only shows a form is not in it
         if batch.numbers:
             self._exactness.record(batch.form, batch.numbers, same=batch.same)
             self._metrics.compared(same=batch.same)
