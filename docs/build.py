@@ -30,6 +30,8 @@ COMMON = ("--output", "--namespace", "--url", "--token")
 _HEADS = {
     "SEQUENCE": "a `…ForSequenceClassification`",
     "TOKEN": "a `…ForTokenClassification`",
+    "ANSWER": "a `…ForQuestionAnswering`",
+    "MASKED": "a `…ForMaskedLM`",
     "HIDDEN": "an encoder; a head on it is not used",
 }
 _VERBS = ("get", "post", "put", "patch", "delete")

@@ -1,7 +1,8 @@
 """Models made for the tests, and what transformers answers with them.
 
-`make.py` runs in an environment of its own, the only one with torch and transformers in it; `reference()` makes that
-environment and runs the script when needed, and reads what it wrote. Repeated runs read the cache.
+`make.py` runs in an environment of its own, the only one with torch and transformers in it, `answers.py` with transformers 4
+from another one before that; `reference()` makes these environments and runs the scripts when needed, and reads what they
+wrote. Repeated runs read the cache.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = (
     # What answers are compared with, and what exports models and opens what others exported.
     "torch==2.13.0", "transformers==5.24.0", "onnx==1.23.2", "onnxruntime==1.32.0",
+    # What its other tasks need: sound, tables, images.
+    "av==18.1.0", "pandas==3.1.1", "pillow==13.0.0",
     # What a replica needs, to run one there.
     "openvino==2026.4.1", "orjson==3.13.0", "uvloop==0.23.0", "httptools==0.9.0", "uvicorn==0.54.0",
     "prometheus_client==0.26.0", "psutil==7.2.2",
 )  # fmt: skip
-_SCRIPT = Path(__file__).with_name("make.py")
+OLDER = ("transformers==4.57.6",)
+_SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("make.py", "answers.py"))
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,28 @@ def minilm() -> Path:
 @cache
 def reference() -> Reference:
     """Models and answers; the first time this takes a minute or two."""
-    version = hashlib.sha256(_SCRIPT.read_bytes() + "\n".join(REQUIREMENTS).encode()).hexdigest()[:16]
+    sources = [*(script.read_bytes() for script in _SCRIPTS), "\n".join((*REQUIREMENTS, *OLDER)).encode()]
+    version = hashlib.sha256(b"\n".join(sources)).hexdigest()[:16]
     folder = ROOT / ".cache" / "reference" / version
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        make, answers = map(str, _SCRIPTS)
         if not (folder / "cases.json").exists():
-            command = [str(python()), str(_SCRIPT), str(folder), str(minilm())]
-            subprocess.run(command, check=True)
-    cases = json.loads((folder / "cases.json").read_bytes())
+            subprocess.run([python(), make, folder, minilm()], check=True)
+        if not (folder / "answers.json").exists():
+            older = environment("reference-4", *OLDER)
+            subprocess.run([older, answers, folder, _packages(python())], check=True)
+    cases = [
+        case for name in ("cases", "answers") for case in json.loads((folder / f"{name}.json").read_bytes())
+    ]
     return Reference(folder, minilm(), tuple(Case(**case) for case in cases))
+
+
+def _packages(python: Path) -> Path:
+    """Where that Python's environment has its packages."""
+    (found,) = python.parents[1].glob("lib/python*/site-packages")
+    return found
 
 
 def python() -> Path:

@@ -17,10 +17,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
     BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
@@ -45,6 +49,7 @@ PATTERNS = [
     "the office of {o} is in {l}",
     "nothing happened here today",
 ]
+QUESTIONS = {"who is it ?": NAMES, "where is it ?": PLACES, "which firm is it ?": FIRMS}
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 TEXTS = [
     "the team won",
@@ -95,6 +100,8 @@ HEADS = {
     "hidden": AutoModel,
     "sequence": AutoModelForSequenceClassification,
     "token": AutoModelForTokenClassification,
+    "answer": AutoModelForQuestionAnswering,
+    "masked": AutoModelForMaskedLM,
 }
 STORED = {"xlm-roberta": torch.bfloat16, "mpnet": torch.float16}
 
@@ -232,6 +239,108 @@ def entities(folder: Path) -> None:
     model.save_pretrained(folder / "entities")
 
 
+def questions(folder: Path) -> None:
+    """Who, where or which firm: the first such name in the context."""
+    rng = random.Random(3)
+
+    def example() -> tuple[str, str, int, int]:
+        while True:
+            context = " ".join(" ".join(sentence(rng)[0]) for _ in range(rng.randint(1, 2)))
+            question, names = rng.choice(list(QUESTIONS.items()))
+            found = min(
+                (place, name) for name in [*names, "\x7f"] if (place := (context + "\x7f").find(name)) >= 0
+            )
+            if found[1] != "\x7f":
+                return question, context, found[0], found[0] + len(found[1])
+
+    examples = [example() for _ in range(600)]
+    fast = tokenizer(
+        folder / "answers",
+        [f"{question} {context}" for question, context, *_ in examples],
+        cased=True,
+        max_length=64,
+    )
+
+    def batch():
+        chosen = rng.sample(examples, k=16)
+        encoded = fast(
+            [item[0] for item in chosen], [item[1] for item in chosen], padding=True, return_tensors="pt"
+        )
+        ends = [(encoded.char_to_token(row, first, 1), encoded.char_to_token(row, end - 1, 1))
+                for row, (_, _, first, end) in enumerate(chosen)]  # fmt: skip
+        starts, lasts = torch.tensor(ends).T
+        return {**encoded, "start_positions": starts, "end_positions": lasts}
+
+    model = BertForQuestionAnswering(config(len(fast), ["start", "end"]))
+    train(model, [batch() for _ in range(40)], 240)
+    stir(model)
+    model.save_pretrained(folder / "answers")
+
+
+def words(folder: Path) -> None:
+    """One or two words of a sentence behind masks."""
+    rng = random.Random(4)
+    sentences = [text for part in TOPICS.values() for text in part.split("|")]
+    fast = tokenizer(folder / "words", sentences, cased=False, max_length=64)
+
+    def batch():
+        encoded = fast(rng.choices(sentences, k=24), padding=True, return_tensors="pt")
+        hidden = (torch.rand(encoded["input_ids"].shape, generator=generator) < 0.2) & (
+            encoded["input_ids"] > 4
+        )
+        labels = torch.where(hidden, encoded["input_ids"], -100)
+        encoded["input_ids"][hidden] = fast.mask_token_id
+        return {**encoded, "labels": labels}
+
+    generator = torch.Generator().manual_seed(6)
+    model = BertForMaskedLM(config(len(fast), ["a"]))
+    train(model, [batch() for _ in range(20)], 120)
+    stir(model)
+    model.save_pretrained(folder / "words")
+
+
+def statements(folder: Path) -> None:
+    """Whether a text is about a topic, as a model that compares statements says it, and as one that ranks texts does."""
+    rng = random.Random(5)
+    corpus = [text for part in TOPICS.values() for text in part.split("|")]
+    fast = tokenizer(
+        folder / "statements", [*corpus, *TOPICS, "this example is ."], cased=False, max_length=64
+    )
+    names = ["contradiction", "neutral", "entailment"]
+
+    def batch():
+        pairs, labels = [], []
+        for _ in range(8):
+            topic = rng.choice([*TOPICS, None])
+            words = rng.choice(TOPICS[topic].split("|")).split() if topic else ["x"]
+            text = " ".join(rng.sample(words, k=rng.randint(min(3, len(words)), len(words))))
+            for said in TOPICS:
+                pairs.append((text, f"This example is {said}."))
+                labels.append(
+                    names.index(
+                        "neutral" if not topic else "entailment" if topic == said else "contradiction"
+                    )
+                )
+        encoded = fast(*map(list, zip(*pairs, strict=True)), padding=True, return_tensors="pt")
+        return {**encoded, "labels": torch.tensor(labels)}
+
+    # From larger weights: what matters here is which words of two texts go together, and small ones never find out.
+    settings = config(
+        len(fast), names, initializer_range=0.1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    model = BertForSequenceClassification(settings)
+    train(model, [batch() for _ in range(40)], 300)
+    stir(model)
+    model.save_pretrained(folder / "statements")
+    ranker = BertForSequenceClassification(config(len(fast), ["LABEL_0"]))
+    ranker.bert.load_state_dict(model.bert.state_dict())
+    with torch.no_grad():
+        for ours, theirs in zip(ranker.classifier.parameters(), model.classifier.parameters(), strict=True):
+            ours.copy_(theirs[2:] - theirs[:1])
+    ranker.save_pretrained(folder / "ranker")
+    fast.save_pretrained(folder / "ranker")
+
+
 def subwords(folder: Path) -> None:
     """Tokenizers of the other kinds, with RoBERTa's special tokens: BPE on bytes, and Unigram."""
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -240,20 +349,22 @@ def subwords(folder: Path) -> None:
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytewise.decoder = decoders.ByteLevel()
     pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    for name, made, trainer in (
-        ("roberta-sequence", bytewise,
+    for names, made, trainer in (
+        (("roberta-sequence", "roberta-answer", "roberta-masked"), bytewise,
          trainers.BpeTrainer(vocab_size=300, special_tokens=specials, initial_alphabet=alphabet)),
-        ("xlm-roberta-token", pieces,
+        (("xlm-roberta-token", "xlm-roberta-answer", "xlm-roberta-masked"), pieces,
          trainers.UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token="<unk>")),
     ):  # fmt: skip
         made.train_from_iterator([*TOPICS.values(), *PATTERNS, *NAMES, *PLACES, *FIRMS], trainer)
         made.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
         )
-        PreTrainedTokenizerFast(
+        fast = PreTrainedTokenizerFast(
             tokenizer_object=made, bos_token="<s>", cls_token="<s>", pad_token="<pad>", eos_token="</s>", sep_token="</s>",
             unk_token="<unk>", mask_token="<mask>", model_max_length=70, model_input_names=["input_ids", "attention_mask"],
-        ).save_pretrained(folder / name)  # fmt: skip
+        )  # fmt: skip
+        for name in names:
+            fast.save_pretrained(folder / name)
 
 
 def batches(longest: int, pad: int):
@@ -270,7 +381,7 @@ def batches(longest: int, pad: int):
 
 
 def families(folder: Path) -> list[dict]:
-    """An encoder of each kind: bare, with a head for texts and with one for tokens; and what it answers to ids."""
+    """An encoder of each kind: bare, and with each head; and what it answers to ids, of masks to every sixth one."""
     cases = []
     for name, settings in KINDS.items():
         made = AutoConfig.for_model(**{"model_type": name, **SMALL, **settings}, num_labels=5)
@@ -278,6 +389,7 @@ def families(folder: Path) -> list[dict]:
         if made.model_type in COUNTED:
             longest -= made.pad_token_id + 1
         for head, kind in HEADS.items():
+            made.num_labels = 2 if head == "answer" else 5
             path = folder / f"{name}-{head}"
             model = kind.from_config(made)
             stir(model)
@@ -286,7 +398,10 @@ def families(folder: Path) -> list[dict]:
             for ids, types, mask in batches(longest, made.pad_token_id):
                 more = {"token_type_ids": types} if getattr(made, "type_vocab_size", 0) > 1 else {}
                 with torch.no_grad():
-                    expected = model(input_ids=ids, attention_mask=mask, **more)[0]
+                    output = model(input_ids=ids, attention_mask=mask, **more)
+                expected = torch.stack(output[:2], -1) if head == "answer" else output[0]
+                if head == "masked":
+                    expected = expected[:, ::6]
                 inputs = {"ids": ids.tolist(), "types": types.tolist(), "mask": mask.tolist()}
                 cases.append({"model": path.name, "task": "ids", "inputs": inputs, "parameters": {"head": head},
                               "expected": expected.tolist()})  # fmt: skip
@@ -310,6 +425,9 @@ def main(folder: Path, minilm: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     topics(folder)
     entities(folder)
+    questions(folder)
+    words(folder)
+    statements(folder)
     bare = BertModel(config(260, ["a"]), add_pooling_layer=False)
     stir(bare)
     bare.save_pretrained(folder / "bare")
@@ -373,6 +491,48 @@ def main(folder: Path, minilm: Path) -> None:
     for text in SENTENCES[:-1]:
         ask("xlm-roberta-token", "token-classification", text)
         ask("xlm-roberta-token", "token-classification", text, aggregation_strategy="simple")
+
+    labels = list(TOPICS)
+    for text in TEXTS[:3]:
+        ask("statements", "zero-shot-classification", text, candidate_labels=labels)
+        ask("statements", "zero-shot-classification", text, candidate_labels=labels, multi_label=True)
+    ask("statements", "zero-shot-classification", TEXTS[1], candidate_labels="sport, food,weather,")
+    ask("statements", "zero-shot-classification", TEXTS[1], candidate_labels=["food"])
+    ask(
+        "statements",
+        "zero-shot-classification",
+        TEXTS[1],
+        candidate_labels=labels,
+        hypothesis_template="it is {}, x",
+    )
+    ask("statements", "zero-shot-classification", "storm " * 500, candidate_labels=labels)
+    ask("statements", "zero-shot-classification", TEXTS[:3], candidate_labels=labels)
+    ranker = AutoModelForSequenceClassification.from_pretrained(folder / "ranker").eval()
+    fast = AutoTokenizer.from_pretrained(folder / "ranker")
+    pairs = [[topic, text] for topic in TOPICS for text in TEXTS[:3]] + [
+        ["food", "soup " * 200],
+        ["x " * 90, "y " * 90],
+    ]
+    with torch.no_grad():
+        scores = [
+            ranker(**fast(*pair, truncation=True, return_tensors="pt")).logits.sigmoid().item()
+            for pair in pairs
+        ]
+    cases.append({"model": "ranker", "task": "text-ranking", "inputs": pairs, "parameters": {},
+                  "expected": {"scores": scores}})  # fmt: skip
+    for text in (
+        "the team won the [MASK] after a late goal",
+        "bake the [MASK] until the [MASK] is golden .",
+        "[MASK]",
+    ):
+        ask("words", "fill-mask", text)
+        ask("words", "fill-mask", text, top_k=2)
+        ask("words", "fill-mask", text, targets=["soup", "match", "crust", "bread"])
+        ask("words", "fill-mask", text, targets="match", top_k=3)
+    ask("words", "fill-mask", ["the [MASK] needs salt", "[MASK] clouds [MASK] above"], top_k=3)
+    for name in ("roberta-masked", "xlm-roberta-masked"):
+        ask(name, "fill-mask", "Anna Petrova <mask> in <mask> .")
+        ask(name, "fill-mask", "the team won the<mask> today", top_k=7)
 
     for text in TEXTS:
         ask("bare", "feature-extraction", text, asked={}, truncation=True)

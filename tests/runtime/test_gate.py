@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(600)  # heads are trained by whichever test fir
 def made_rows(kind: Judged, count: int = 80) -> list[Any]:
     """Reference answers of that kind; for choices, clear and close ones."""
     rng = np.random.default_rng(3)
-    shape = {Judged.TOKENS: (5, 3), Judged.VECTORS: (16,)}.get(kind, (3,))
+    shape = {Judged.TOKENS: (5, 3), Judged.SPANS: (5, 2), Judged.VECTORS: (16,)}.get(kind, (3,))
     return list(rng.normal(size=(count, *shape)).astype(np.float32) * 3)
 
 
@@ -62,7 +62,7 @@ class TestJudge:
         assert verdict(kind, few, few).reasons == ("49 texts are too few to judge by: at least 50",)
         assert not verdict(kind, [], []).passed
         alike = [rows[0]] * len(rows)
-        if kind is Judged.TOKENS:
+        if kind in (Judged.TOKENS, Judged.SPANS):
             alike = [np.broadcast_to(row[0], row.shape) for row in alike]
         assert verdict(kind, alike, alike).reasons == ("the reference gives every text the same answer",)
         for number in (np.nan, np.inf, -np.inf):

@@ -47,8 +47,19 @@ def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | Non
         return str(block["task"])
     if "modules.json" in files:  # a sentence-transformers repository
         return "sentence-similarity"
+    if _ranks(config):
+        return "text-ranking"
     architectures = config.get("architectures") or [""]
     for ending, task in _BY_ARCHITECTURE:
         if str(architectures[0]).endswith(ending):
             return task
     return None
+
+
+def _ranks(config: Mapping[str, Any]) -> bool:
+    """Whether sentence-transformers saved it as a model that gives a pair of texts one score."""
+    told = "sbert_ce_default_activation_function" in config or isinstance(
+        config.get("sentence_transformers"), Mapping
+    )
+    labels = config.get("id2label")
+    return told and isinstance(labels, Mapping) and len(labels) == 1

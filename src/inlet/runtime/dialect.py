@@ -14,7 +14,7 @@ from typing import Any
 
 from inlet.core.errors import Invalid
 
-_CLIENTS = re.compile(r"(?:hf_hub|@huggingface/inference)/\d")
+_CLIENTS = re.compile(r"(hf_hub|@huggingface/inference)/(\d{1,9}(?:\.\d{1,9}){0,4})")
 _TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 
 
@@ -25,13 +25,27 @@ class Dialect(StrEnum):
     API = "api"
 
 
+class Shape(StrEnum):
+    """What one client library expects and nobody else, not even its own older versions."""
+
+    LABEL_LIST = "zero-shot-classification answers one text with a list of labels"
+
+
+# From which version of which library on.
+_SINCE: Mapping[Shape, tuple[str, tuple[int, ...]]] = {Shape.LABEL_LIST: ("hf_hub", (1, 1, 7))}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request in one spelling. `inputs` is never None; `parameters` may still hold unknown names."""
+    """A request in one spelling. `inputs` is never None; `parameters` may still hold unknown names.
+
+    `shapes`: those of `Shape` that this caller expects.
+    """
 
     inputs: Any
     parameters: Mapping[str, Any]
     dialect: Dialect
+    shapes: frozenset[Shape] = frozenset()
 
 
 def default_dialect(environ: Mapping[str, str]) -> Dialect:
@@ -45,6 +59,15 @@ def dialect_of(user_agent: str, default: Dialect) -> Dialect:
     return Dialect.API if _CLIENTS.search(user_agent) else default
 
 
+def shapes_of(user_agent: str) -> frozenset[Shape]:
+    """The shapes of its own that this caller expects."""
+    found = _CLIENTS.search(user_agent)
+    if found is None:
+        return frozenset()
+    library, version = found[1], tuple(map(int, found[2].split(".")))
+    return frozenset(shape for shape, (name, since) in _SINCE.items() if name == library and version >= since)
+
+
 def normalise(
     body: Mapping[str, Any],
     *,
@@ -52,6 +75,7 @@ def normalise(
     inputs_at_root: Collection[str],
     query: Mapping[str, str],
     dialect: Dialect,
+    shapes: frozenset[Shape] = frozenset(),
 ) -> Request:
     """One form from all the spellings in use.
 
@@ -69,7 +93,7 @@ def normalise(
         inputs = {name: body[name] for name in inputs_at_root if name in body} or None
     if inputs is None:
         raise Invalid('missing; send {"inputs": …}', field="inputs")
-    return Request(inputs, {**beside, **parameters}, dialect)
+    return Request(inputs, {**beside, **parameters}, dialect, shapes)
 
 
 def kind(value: Any) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from inlet.runtime import answers, body, info
@@ -20,11 +22,28 @@ if TYPE_CHECKING:
     from inlet.runtime.batcher import Batcher
     from inlet.runtime.loader import Loaded
     from inlet.runtime.tasks.base import Work
-    from inlet.runtime.texts import Encoded
 
 _INLINE_CHARACTERS = 2_000  # tokenizing more than this takes longer than handing it to a thread
 _TEXT_CHARACTERS = 50  # as many characters take as long as one more text, be it an empty one
 _INLINE_NUMBERS = 4_000  # the same for writing JSON
+_PREDICT = "/predict"  # where the stock container's spelling meets another one
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a request's texts became, in their order. `tokenizing` and `computing` (with the wait for it) in seconds."""
+
+    rows: list[Any]
+    texts: int
+    characters: int
+    tokens: int
+    tokenizing: float
+    computing: float
+
+    @property
+    def numbers(self) -> int:
+        """About how many values the answer has."""
+        return sum(getattr(row, "size", 16) for row in self.rows) + self.texts
 
 
 class Encoding(Serving):
@@ -42,32 +61,54 @@ class Encoding(Serving):
         self.batcher.admit(arrived, patience)
 
     async def answer(self, asked: Asked) -> Answer:
+        received = body.parse(asked.content, asked.headers)
+        if asked.path == _PREDICT:
+            from inlet.runtime.protocols import tei
+
+            if tei.spells(self, received):
+                return await tei.predict(self, asked, received)
         task = self.loaded.task
         request = normalise(
-            body.parse(asked.content, asked.headers),
+            received,
             known=task.parameters,
             inputs_at_root=task.inputs_at_root,
             query=asked.query,
             dialect=asked.dialect,
+            shapes=asked.shapes,
         )
-        return await self.compute(task.plan(request), asked)
+        work = task.plan(request)
+        computed = await self.compute(work, asked)
+        return await self.written(lambda: work.answer(computed.rows), computed)
 
-    async def compute(self, work: Work, asked: Asked) -> Answer:
-        """What was planned for this request, computed and written as JSON."""
+    async def compute(self, work: Work, asked: Asked) -> Computed:
+        """What was planned for this request: its rows, and what they took."""
         if self.loaded.recorder is not None:
             self.loaded.recorder.see(work.texts)
-        encoded = await _maybe_threaded(work.encode, inline=encodes_inline(work))
+        begin = perf_counter()
+        encoded = await maybe_threaded(work.encode, inline=encodes_inline(work))
+        between = perf_counter()
         rows = await self.batcher.run(encoded, work.reduce, arrived=asked.arrived, patience=asked.patience)
+        return Computed(
+            rows,
+            texts=len(encoded),
+            characters=_characters(work),
+            tokens=sum(map(len, encoded)),
+            tokenizing=between - begin,
+            computing=perf_counter() - between,
+        )
+
+    async def written(self, value: Callable[[], Any], computed: Computed) -> Answer:
+        """The answer with that value as JSON."""
 
         def finish() -> bytes:
-            return answers.dump(work.answer(rows))
+            return answers.dump(value())
 
-        payload: bytes = await _maybe_threaded(finish, inline=_numbers(rows, encoded) <= _INLINE_NUMBERS)
+        payload: bytes = await maybe_threaded(finish, inline=computed.numbers <= _INLINE_NUMBERS)
         return Answer(
             200,
             payload,
             headers={
-                "x-compute-characters": str(_characters(work)),
+                "x-compute-characters": str(computed.characters),
                 "x-inlet-precision": self.loaded.choice.engine.variant.precision,
             },
         )
@@ -88,10 +129,6 @@ def _characters(work: Work) -> int:
     return sum(len(text.text) + len(text.pair or "") for text in work.texts)
 
 
-def _numbers(rows: list[Any], encoded: list[Encoded]) -> int:
-    """About how many values the answer has."""
-    return sum(getattr(row, "size", 16) for row in rows) + len(encoded)
-
-
-async def _maybe_threaded(function: Callable[[], Any], *, inline: bool) -> Any:
+async def maybe_threaded(function: Callable[[], Any], *, inline: bool) -> Any:
+    """What the function returns; called on the event loop only where that is quick."""
     return function() if inline else await asyncio.to_thread(function)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from inlet.core.errors import Refused
 from inlet.runtime.build import config as configs
 from inlet.runtime.build.config import EncoderShape, Labels
-from inlet.runtime.build.encoder import Head, build, label_count
+from inlet.runtime.build.decoder import Decoder
+from inlet.runtime.build.encoder import Head, build, has_answers, label_count
 from inlet.runtime.build.safetensors import Weights
 from inlet.runtime.engines.base import FP32
 from inlet.runtime.origins.choose import Kind, Origin, origin_of
@@ -30,14 +31,28 @@ if TYPE_CHECKING:
 _TRAINED_FOR = {
     "ForSequenceClassification": Head.SEQUENCE,
     "ForTokenClassification": Head.TOKEN,
+    "ForQuestionAnswering": Head.ANSWER,
+    "ForMaskedLM": Head.MASKED,
 }
 _DEFAULT_LABELS = 2  # what transformers takes where a configuration names none
-_TASK_OF = {Head.SEQUENCE: "text-classification", Head.TOKEN: "token-classification"}
+_TASK_OF = {
+    Head.SEQUENCE: "text-classification",
+    Head.TOKEN: "token-classification",
+    Head.ANSWER: "question-answering",
+    Head.MASKED: "fill-mask",
+}
+_LABELLED = (Head.SEQUENCE, Head.TOKEN)
+# Graphs made elsewhere put these answers into several outputs, or into one that is too large.
+_ONLY_BUILT = (Head.ANSWER, Head.MASKED)
+_ENTAILED = "entail"  # how the label of models begins that compare two statements
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`texts` clips at the tokenizer's length, `sentences` at the pooling's; `positions` is what the weights allow."""
+    """`texts` clips at the tokenizer's length, `sentences` at the pooling's; `positions` is what the weights allow.
+
+    `label_names`: of heads that classify, else empty. `decoder`: of `Head.MASKED`.
+    """
 
     folder: Path
     origin: Origin
@@ -48,10 +63,25 @@ class Model:
     texts: Texts
     sentences: Texts
     pooling: Pooling
+    decoder: Decoder | None = None
 
     @property
     def positions(self) -> int:
         return self.shape.positions
+
+    @property
+    def entailment(self) -> int | None:
+        """The index of the label that says that the second text follows from the first; None when there is none."""
+        found = (index for index, name in enumerate(self.label_names) if name.lower().startswith(_ENTAILED))
+        return next(found, None)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it was made for pairs of texts: it scores how one fits the other, or whether one follows from the other."""
+        scores = len(self.label_names) == 1 and self.labels.problem_type is None
+        return self.head is Head.ANSWER or (
+            self.head is Head.SEQUENCE and (scores or self.entailment is not None)
+        )
 
     def graph(self) -> OpenVinoModel:
         """Of a model that we build: in fp32, made anew, its weights views of the files, which stay mapped as long as it lives."""
@@ -74,7 +104,7 @@ class Model:
 
         if isinstance(self.shape, EncoderShape):
             return Opened(self.graph(), FP32)
-        labels = None if self.head is Head.HIDDEN else len(self.label_names)
+        labels = len(self.label_names) if self.head in _LABELLED else None
         return open_graph(Opening(self.folder, self.origin, self.head, self.shape, labels, exports), report)
 
 
@@ -82,21 +112,32 @@ def open_model(folder: Path, *, task: str, head: Head) -> Model:
     """Read the folder for that task and head; `Refused` says what is wrong and what to do. Starts no engine."""
     config = configs.read_config(folder)
     origin, labels = origin_of(folder, config), configs.labels(config)
+    _refuse_other_head(labels, task, head)
     shape: EncoderShape | ModelShape
+    decoder = None
     if origin.kind is Kind.BUILT:
-        shape = configs.encoder_shape(config)
-        count = 0 if head is Head.HIDDEN else label_count(shape, Weights.open(folder))
+        shape, weights = configs.encoder_shape(config), Weights.open(folder)
+        count = label_count(shape, weights)
+        if head is Head.ANSWER and not has_answers(weights):
+            raise Refused(
+                f"the weights have no qa_outputs of two rows, so the model cannot do {task}", field="task"
+            )
+        if head is Head.MASKED:
+            decoder = Decoder.of(shape, weights, tied=config.get("tie_word_embeddings") is not False)
+    elif head in _ONLY_BUILT:
+        raise Refused(
+            f"{task} is served from safetensors weights of a known kind only; {origin.reason}", field="task"
+        )
     else:
         shape, count = (
             model_shape(config, folder),
             _DEFAULT_LABELS if labels.names is None else len(labels.names),
         )
-    _refuse_other_head(labels, task, head)
     texts = Texts.open(folder, positions=shape.positions, vocabulary=shape.vocabulary)
     pooling = read_pooling(folder) if head is Head.HIDDEN else Pooling()
-    names = () if head is Head.HIDDEN else _label_names(labels, count, task)
+    names = _label_names(labels, count, task) if head in _LABELLED else ()
     sentences = texts.shortened(pooling.max_length, lower_case=pooling.lower_case)
-    return Model(folder, origin, head, shape, labels, names, texts, sentences, pooling)
+    return Model(folder, origin, head, shape, labels, names, texts, sentences, pooling, decoder)
 
 
 def _refuse_other_head(labels: Labels, task: str, head: Head) -> None:

@@ -19,7 +19,7 @@ from inlet.core.errors import InletError
 from inlet.runtime import answers
 from inlet.runtime.answers import Answer
 from inlet.runtime.body import MAX_BODY_BYTES
-from inlet.runtime.dialect import Dialect, dialect_of
+from inlet.runtime.dialect import Dialect, Shape, dialect_of, shapes_of
 from inlet.runtime.options import Options
 
 
@@ -46,6 +46,10 @@ class Asked:
     @property
     def dialect(self) -> Dialect:
         return dialect_of(self.headers.get("user-agent", ""), self.default)
+
+    @property
+    def shapes(self) -> frozenset[Shape]:
+        return shapes_of(self.headers.get("user-agent", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ MAX_SAMPLES = 1_000
 MAX_BYTES = 10_000_000  # of a file of samples
 _JOINED = 24  # texts longer than those in the file
 _CHARACTERS = (300, 1_800)  # from the shortest to the longest of them but one
+_PAIRS = (("text", "text_pair"), ("question", "context"))
 _LONGEST = 6_000  # more than most models take: it shows what happens at their maximum
 
 
@@ -50,8 +51,8 @@ def _joined(topics: Sequence[Sequence[str]], start: int, characters: int) -> str
 def read_samples(path: Path) -> list[Text]:
     """A person's own texts, one a line: as they are in a `.txt` file, as requests (`{"inputs": …}`) in a `.jsonl` file.
 
-    Empty lines are skipped. `inputs` is a string, a list of strings, or `{"text": …, "text_pair": …}`; other fields of a
-    request are ignored. `Invalid` names the line.
+    Empty lines are skipped. `inputs` is a string, a list of strings, `{"text": …, "text_pair": …}` or
+    `{"question": …, "context": …}`; other fields of a request are ignored. `Invalid` names the line.
     """
     if path.suffix not in (".txt", ".jsonl"):
         raise Invalid(
@@ -102,10 +103,12 @@ def _text(value: Any, field: str) -> Text:
     if isinstance(value, str):
         return Text(value, field)
     if isinstance(value, dict):
-        first, second = value.get("text"), value.get("text_pair")
-        if isinstance(first, str) and isinstance(second, str):
-            return Text(first, field, second)
+        for names in _PAIRS:
+            first, second = map(value.get, names)
+            if isinstance(first, str) and isinstance(second, str):
+                return Text(first, field, second)
     raise Invalid(
-        'expected {"inputs": …} with a string, a list of strings, or {"text": string, "text_pair": string}',
+        'expected {"inputs": …} with a string, a list of strings, or {"text": string, "text_pair": string} '
+        'or {"question": string, "context": string}',
         field=field,
     )

@@ -32,6 +32,7 @@ class Judged(StrEnum):
     LABELS = "labels"  # [K] logits that decide on their own, each at a probability of 0.5
     VALUES = "values"  # [K] numbers as they are (regression)
     TOKENS = "tokens"  # [L, K] logits, of which the largest decides for each token
+    SPANS = "spans"  # [L, 2] logits, of which the largest of each column decides: where an answer begins, where it ends
     VECTORS = "vectors"  # [H] a text's vector, pooled
 
 
@@ -52,6 +53,8 @@ def measure(
         found = _vectors(texts, reference, variant)
     elif kind in (Judged.CLASSES, Judged.TOKENS):
         found = _choices(reference, variant, labels)
+    elif kind is Judged.SPANS:
+        found = _spans(reference, variant)
     else:
         found = _numbers_alone(kind, reference, variant, labels)
     change = _root_mean_square(_numbers(kind, variant) - _numbers(kind, reference))
@@ -71,6 +74,9 @@ def tells_apart(kind: Judged, rows: Rows) -> bool:
 
 def _numbers(kind: Judged, rows: Rows) -> Numbers:
     """[rows, numbers]. Where only differences between logits count, what a row's logits have in common is taken off."""
+    if kind is Judged.SPANS:
+        lines = [row.astype(np.float64) for row in rows]
+        return np.concatenate([(line - line.mean(axis=0)).reshape(-1, 1) for line in lines])
     numbers = _stacked(rows).astype(np.float64)
     if kind in (Judged.CLASSES, Judged.TOKENS):
         numbers -= numbers.mean(axis=1, keepdims=True)
@@ -108,6 +114,33 @@ def _choices(reference: Rows, variant: Rows, labels: Sequence[str]) -> Measured:
         )
 
     return Measured(figures, np.maximum.reduceat(changes, begins[:-1]), answers)
+
+
+def _spans(reference: Rows, variant: Rows) -> Measured:
+    """Two decisions a text, each between its tokens: as many as it has."""
+    decided, other, clear, changes = [], [], [], []
+    for before, after in zip(reference, variant, strict=True):
+        was, now = softmax(before.T), softmax(after.T)
+        second, first = np.sort(was, axis=1)[:, -2:].T if was.shape[1] > 1 else (np.zeros(2), was[:, 0])
+        decided.append(was.argmax(axis=1))
+        other.append(now.argmax(axis=1))
+        clear.append(first - second > CLEAR)
+        changes.append(np.abs(now - was).max(axis=1))
+    flipped, change = np.not_equal(decided, other), np.array(changes)
+    figures = {
+        "agreement": 1 - float(flipped.mean()),
+        "clear_flips": float((flipped & np.array(clear)).mean()),
+        **_shares(change),
+    }
+
+    def answers(index: int) -> tuple[str, str]:
+        return _span(decided[index]), _span(other[index])
+
+    return Measured(figures, change.max(axis=1), answers)
+
+
+def _span(ends: npt.NDArray[np.int64]) -> str:
+    return f"tokens {ends[0]} to {ends[1]}"
 
 
 def _numbers_alone(kind: Judged, reference: Rows, variant: Rows, labels: Sequence[str]) -> Measured:

@@ -41,6 +41,7 @@ BOUNDS: Mapping[Judged, Mapping[str, Bound]] = {
     Judged.CLASSES: {**_NOISE, **_DECISIONS, "clear_flips": _most(0)},
     Judged.LABELS: {**_NOISE, **_DECISIONS, "clear_flips": _most(0)},
     Judged.TOKENS: {**_NOISE, **_DECISIONS, "clear_flips": _most(0.002)},
+    Judged.SPANS: {**_NOISE, **_DECISIONS, "clear_flips": _most(0.002)},
     Judged.VALUES: {**_NOISE, "change_max": _most(0.5)},
     Judged.VECTORS: {**_NOISE, "top10": _least(0.95), "cosine_min": _least(0.98)},
 }
@@ -75,7 +76,7 @@ def judge(
 ) -> Verdict:
     """Compare the variant's rows with the reference's; `ValueError` if there are not as many rows as texts.
 
-    `labels`: names of the K labels, in order; needed by all kinds but `VECTORS`.
+    `labels`: names of the K labels, in order; needed by all kinds but `VECTORS` and `SPANS`.
     """
     if not len(texts) == len(reference) == len(variant):
         raise ValueError(f"{len(texts)} texts, {len(reference)} and {len(variant)} rows")

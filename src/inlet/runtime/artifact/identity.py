@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # Raised when the same model and CPU would get another artifact: other graphs, other candidates, other thresholds.
-_BUILD = 2
+_BUILD = 3
 _ENGINES = ("openvino",)
 _EXPORTERS = ("inlet-endpoints", "openvino", "torch", "transformers")
 # What decides which kernels an engine has. Two CPUs that agree in these and in the model number are of one class.

@@ -16,7 +16,7 @@ import numpy as np
 
 from inlet.core.errors import Invalid
 from inlet.runtime.artifact.figures import Judged
-from inlet.runtime.artifact.gate import Verdict, judge, judge_neighbours
+from inlet.runtime.artifact.gate import MIN_TEXTS, Verdict, judge, judge_neighbours
 from inlet.runtime.buckets import batch_sizes, bucket
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.engines.base import FloatArray, Lane
@@ -27,6 +27,19 @@ from inlet.runtime.texts import Encoded, Limit, Text
 
 Reduce = Callable[[FloatArray, Encoded], FloatArray]
 _SAID_S = 10.0  # between two words on how far it is
+# Of masks' words in one set of rows: 64 MB, of which a judgement takes some ten times.
+_MAX_SCORES = 16_000_000
+# Of any text: what is asked need not be in it, since it is answers that are compared.
+_QUESTIONS = (
+    "What is this about?",
+    "Who is it?",
+    "When does it happen?",
+    "Where is it?",
+    "Why?",
+    "How much is it?",
+    "What should be done?",
+)
+_BY_TOKEN = (Head.TOKEN, Head.ANSWER, Head.MASKED)
 _BY_FUNCTION = {"softmax": Judged.CLASSES, "sigmoid": Judged.LABELS, "none": Judged.VALUES}
 
 
@@ -45,17 +58,14 @@ class Trial:
     @classmethod
     def of(cls, model: Model, texts: Sequence[Text], report: Callable[[str], None]) -> Self:
         """Those texts for that model, clipped where they are too long. Texts of which no token is left are left out."""
-        kind = judged(model)
-        encoded = tuple(
-            item for item in _encoded(model, texts, kind) if kind is not Judged.TOKENS or _seen(item).any()
-        )
+        labels = model.label_names if model.decoder is None else model.texts.names(model.decoder.words)
         return cls(
-            kind,
-            encoded,
-            _reducer(model, kind),
+            judged(model),
+            tuple(_encoded(model, texts)),
+            _reducer(model),
             model.positions,
             model.shape.pad_id,
-            model.label_names,
+            labels,
             report,
         )
 
@@ -109,29 +119,65 @@ def judged(model: Model) -> Judged:
         return Judged.VECTORS
     if model.head is Head.TOKEN:
         return Judged.TOKENS
+    if model.head is Head.ANSWER:
+        return Judged.SPANS
+    if model.head is Head.MASKED:
+        return Judged.CLASSES  # every word of the vocabulary is one
     return _BY_FUNCTION[function_of(model.labels.problem_type, len(model.label_names))]
 
 
-def _encoded(model: Model, texts: Sequence[Text], kind: Judged) -> Iterator[Encoded]:
-    encoder = model.sentences if kind is Judged.VECTORS else model.texts
-    prompt = model.pooling.prompt(None)
-    for text in texts:
-        prompted = Text(prompt + text.text, text.field, text.pair)
+def _encoded(model: Model, texts: Sequence[Text]) -> Iterator[Encoded]:
+    """As the tasks encode them; what no answer depends on is left out."""
+    encoder = model.sentences if model.head is Head.HIDDEN else model.texts
+    limit, by_token = Limit(encoder.max_length, clip=True), model.head in _BY_TOKEN
+    for text in _prepared(model, texts):
         with suppress(Invalid):  # nothing of it is left as tokens
-            yield from encoder.encode(
-                [prompted], Limit(encoder.max_length, clip=True), sources=kind is Judged.TOKENS
-            )
+            (item,) = encoder.encode([text], limit, sources=by_token)
+            own = np.flatnonzero(_seen(model, item)) if by_token else ()
+            if model.head is Head.MASKED and len(own):
+                item = _masked(model, item, int(own[len(own) // 2]))
+            if len(own) or not by_token:
+                yield item
 
 
-def _reducer(model: Model, kind: Judged) -> Reduce:
-    if kind is Judged.VECTORS:
+def _prepared(model: Model, texts: Sequence[Text]) -> Iterator[Text]:
+    """For a model that reads pairs, each text with a question, or with another text, near to it and far from it in turns."""
+    if model.decoder is not None:
+        most = min(len(texts), max(MIN_TEXTS, _MAX_SCORES // model.decoder.words))
+        texts = [texts[place] for place in np.linspace(0, len(texts) - 1, most, dtype=int).tolist()]
+    for index, text in enumerate(texts):
+        if text.pair is not None or not model.reads_pairs:
+            yield replace(text, text=model.pooling.prompt(None) + text.text)
+        elif model.head is Head.ANSWER:
+            yield Text(_QUESTIONS[index % len(_QUESTIONS)], text.field, text.text)
+        else:
+            away = 1 if index % 2 else len(texts) // 2
+            yield replace(text, pair=texts[(index + away) % len(texts)].text)
+
+
+def _masked(model: Model, item: Encoded, place: int) -> Encoded:
+    """The text with a mask there, and no other one."""
+    assert model.texts.mask is not None  # noqa: S101 - its task refuses a model without
+    ids, mask = item.ids.copy(), model.texts.mask.id
+    ids[ids == mask] = item.ids[place]
+    ids[place] = mask
+    return replace(item, ids=ids)
+
+
+def _reducer(model: Model) -> Reduce:
+    decoder, mask = model.decoder, model.texts.mask
+    if model.head is Head.HIDDEN:
         return lambda row, _: model.pooling.pool(row)
-    if kind is Judged.TOKENS:
-        return lambda row, item: row[_seen(item)]
+    if model.head in (Head.TOKEN, Head.ANSWER):
+        return lambda row, item: row[_seen(model, item)]
+    if decoder is not None and mask is not None:
+        return lambda row, item: decoder.logits(row[item.ids == mask.id])[0]
     return lambda row, _: row.copy()
 
 
-def _seen(item: Encoded) -> np.typing.NDArray[np.bool_]:
-    """Which tokens have labels that a caller sees: all but the special ones."""
-    assert item.source is not None  # noqa: S101 - tokens are encoded with their sources
+def _seen(model: Model, item: Encoded) -> np.typing.NDArray[np.bool_]:
+    """Which tokens an answer may be about: all but the special ones; of a question with its context, the context's."""
+    assert item.source is not None  # noqa: S101 - these heads are encoded with their sources
+    if model.head is Head.ANSWER:
+        return np.array([owner == 1 for owner in item.source.owners])
     return np.equal(item.source.special_tokens_mask, 0)

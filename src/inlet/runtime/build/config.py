@@ -64,11 +64,15 @@ class EncoderShape:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the configuration says about the head. `names` by index, or None when it says nothing."""
+    """What the configuration says about the head. `names` by index, or None when it says nothing.
+
+    `activation`: what a cross-encoder's score goes through, as sentence-transformers names it ("Sigmoid", "Identity").
+    """
 
     names: Mapping[int, str] | None
     problem_type: str | None
     architectures: tuple[str, ...]
+    activation: str | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -164,7 +168,17 @@ def labels(config: Mapping[str, Any]) -> Labels:
         except (AttributeError, ValueError) as error:
             raise Refused("config.json: id2label must map numbers to names") from error
     architectures = config.get("architectures") or []
-    return Labels(names, config.get("problem_type"), tuple(str(name) for name in architectures))
+    return Labels(
+        names, config.get("problem_type"), tuple(str(name) for name in architectures), _activation(config)
+    )
+
+
+def _activation(config: Mapping[str, Any]) -> str | None:
+    """The class that a cross-encoder names, newer versions first."""
+    block = config.get("sentence_transformers")
+    given = block.get("activation_fn") if isinstance(block, Mapping) else None
+    given = given or config.get("sbert_ce_default_activation_function")
+    return str(given).rsplit(".", 1)[-1] if given else None
 
 
 class _Settings:

@@ -13,6 +13,7 @@ import numpy as np
 
 from inlet.core.errors import Refused
 from inlet.runtime.build.config import EncoderShape
+from inlet.runtime.build.decoder import bias_names
 from inlet.runtime.build.distances import BIAS_ROWS, Disentangled, biases
 from inlet.runtime.build.safetensors import Weights
 from inlet.runtime.engines.base import Array, GraphMaker
@@ -20,14 +21,21 @@ from inlet.runtime.engines.base import Array, GraphMaker
 N = TypeVar("N")
 
 _TOKEN_CLASSIFIER = "classifier"  # noqa: S105 - of every family
+_ANSWERS = "qa_outputs"  # of every family: scores for a beginning and for an end
 
 
 class Head(StrEnum):
-    """What comes out: hidden states [B, L, H], or logits per text [B, K], or logits per token [B, L, K]."""
+    """What comes out: hidden states [B, L, H], or logits per text [B, K], or logits per token [B, L, K].
+
+    For answers two logits per token, of their first and of their last one: [B, L, 2]. For masks, what `build/decoder` makes
+    scores of: [B, L, E]; scores of every word for every token would be a hundred megabytes a text.
+    """
 
     HIDDEN = "hidden"
     SEQUENCE = "sequence"
     TOKEN = "token"  # noqa: S105 - a kind of head
+    ANSWER = "answer"
+    MASKED = "masked"
 
 
 def build(graph: GraphMaker[N], shape: EncoderShape, weights: Weights, head: Head) -> N:
@@ -46,11 +54,18 @@ def label_count(shape: EncoderShape, weights: Weights) -> int:
     return next((count for count in counts if count), 0)
 
 
+def has_answers(weights: Weights) -> bool:
+    """Whether the checkpoint has a head for questions."""
+    return weights.rows(f"{_ANSWERS}.weight") == 2
+
+
 def _refuse_unknown(weights: Weights, shape: EncoderShape, prefix: str, head: Head) -> None:
     family = shape.family
     harmless = {prefix + name for name in family.ignorable}
     # Asked for hidden states, a head is not our business; asked for a head, any other tensor is a riddle.
     skipped = family.other_heads if head is Head.HIDDEN else ()
+    if head is Head.MASKED:
+        skipped = (*family.masked.beside, *bias_names(family.masked), f"{family.masked.decoder}.weight")
     riddles = [name for name in weights.unused() if name not in harmless and not name.startswith(skipped)]
     if riddles:
         more = f" and {len(riddles) - 3} more" if len(riddles) > 3 else ""
@@ -172,6 +187,10 @@ class _Builder(Generic[N]):
 
     def _logits(self, hidden: N, head: Head) -> N:
         family, size, name = self._family, self._shape.hidden, _TOKEN_CLASSIFIER
+        if head is Head.MASKED:
+            return self._for_decoder(hidden)
+        if head is Head.ANSWER:
+            return self._linear(hidden, _ANSWERS, 2, size)
         if head is Head.TOKEN:
             return self._linear(hidden, name, self._tensors.rows(name), size)
         # For every token, of which one is used: some 1 % more work. With a row per text engines take other kernels for one
@@ -179,6 +198,12 @@ class _Builder(Generic[N]):
         pooled = self._linear(hidden, family.pooled, size, size)
         pooled, name = self._graph.activation(self._shape.pooled_activation, pooled), family.classifier
         return self._graph.first_token(self._linear(pooled, name, self._tensors.rows(name), size))
+
+    def _for_decoder(self, hidden: N) -> N:
+        shape, masked = self._shape, self._family.masked
+        x = self._linear(hidden, masked.dense, shape.embedding, shape.hidden)
+        x = self._graph.activation(masked.activation or shape.activation, x)
+        return self._norm(x, masked.norm, shape.embedding)
 
     def _linear(self, x: N, name: str, out: int, into: int) -> N:
         return self._graph.linear(x, *self._tensors.linear(name, out, into))

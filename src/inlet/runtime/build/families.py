@@ -12,6 +12,32 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedHead:
+    """The head that fills masks: `dense`, an activation, `norm`, then one score per word of the vocabulary.
+
+    `decoder` names the table behind the scores, which most checkpoints leave out because it is that of the embeddings.
+    `beside`: how the names of heads begin that were trained together with it.
+    """
+
+    dense: str
+    norm: str
+    decoder: str
+    activation: str | None = None  # None: as in the layers
+    beside: tuple[str, ...] = ()
+
+
+_BERT_MASKED = MaskedHead(
+    dense="cls.predictions.transform.dense",
+    norm="cls.predictions.transform.LayerNorm",
+    decoder="cls.predictions.decoder",
+    beside=("cls.seq_relationship.",),
+)
+_ROBERTA_MASKED = MaskedHead(
+    dense="lm_head.dense", norm="lm_head.layer_norm", decoder="lm_head.decoder", activation="gelu"
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """Tensor names without `.weight` and `.bias`. The defaults are BERT's, which most families took over.
 
@@ -22,6 +48,7 @@ class Family:
     prefix: str
     pooled: str
     classifier: str
+    masked: MaskedHead
     other_heads: tuple[str, ...]  # how the names of heads begin that checkpoints of this family carry
     pooled_activation: str | None = "tanh"  # None: config.json says, in `pooler_hidden_act`
 
@@ -63,6 +90,7 @@ BERT = Family(
     prefix="bert.",
     pooled="bert.pooler.dense",
     classifier="classifier",
+    masked=_BERT_MASKED,
     other_heads=("cls.", "classifier.", "qa_outputs."),
 )
 
@@ -71,6 +99,7 @@ ROBERTA = Family(
     prefix="roberta.",
     pooled="classifier.dense",
     classifier="classifier.out_proj",
+    masked=_ROBERTA_MASKED,
     other_heads=("lm_head.", "classifier.", "qa_outputs."),
     counts_from_pad=True,
     defaults={"pad_token_id": 1},
@@ -81,6 +110,7 @@ DISTILBERT = Family(
     pooled="pre_classifier",
     pooled_activation="relu",
     classifier="classifier",
+    masked=MaskedHead(dense="vocab_transform", norm="vocab_layer_norm", decoder="vocab_projector"),
     other_heads=("vocab_", "pre_classifier.", "classifier.", "qa_outputs."),
     layer="transformer.layer.{0}.",
     query="attention.q_lin",
@@ -106,6 +136,7 @@ MPNET = Family(
     prefix="mpnet.",
     pooled="classifier.dense",
     classifier="classifier.out_proj",
+    masked=_ROBERTA_MASKED,
     other_heads=("lm_head.", "classifier.", "qa_outputs."),
     counts_from_pad=True,
     query="attention.attn.q",
@@ -124,6 +155,12 @@ ELECTRA = Family(
     pooled="classifier.dense",
     pooled_activation="gelu",
     classifier="classifier.out_proj",
+    masked=MaskedHead(
+        dense="generator_predictions.dense",
+        norm="generator_predictions.LayerNorm",
+        decoder="generator_lm_head",
+        activation="gelu",
+    ),
     other_heads=(
         "discriminator_predictions.",
         "generator_",
@@ -140,6 +177,12 @@ ALBERT = Family(
     prefix="albert.",
     pooled="albert.pooler",
     classifier="classifier",
+    masked=MaskedHead(
+        dense="predictions.dense",
+        norm="predictions.LayerNorm",
+        decoder="predictions.decoder",
+        beside=("sop_classifier.",),
+    ),
     other_heads=("predictions.", "sop_classifier.", "classifier.", "qa_outputs."),
     projection="encoder.embedding_hidden_mapping_in",
     projects_always=True,
@@ -168,6 +211,7 @@ DEBERTA = Family(
     pooled="pooler.dense",
     pooled_activation=None,
     classifier="classifier",
+    masked=_BERT_MASKED,
     other_heads=("lm_predictions.", "mask_predictions.", "cls.", "pooler.", "classifier.", "qa_outputs."),
     query="attention.self.query_proj",
     key="attention.self.key_proj",

@@ -10,13 +10,17 @@ from inlet.runtime.build.encoder import Head
 from inlet.runtime.model import Model
 from inlet.runtime.tasks.base import Task
 from inlet.runtime.tasks.embeddings import FeatureExtraction, SentenceEmbeddings, SentenceSimilarity
+from inlet.runtime.tasks.fill_mask import FillMask
+from inlet.runtime.tasks.question_answering import QuestionAnswering
 from inlet.runtime.tasks.text_classification import TextClassification
+from inlet.runtime.tasks.text_ranking import TextRanking
 from inlet.runtime.tasks.token_classification import TokenClassification
+from inlet.runtime.tasks.zero_shot import ZeroShotClassification
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """How a task is made, which head it needs, and a request for the warm-up."""
+    """How a task is made, which head it needs, and inputs for the warm-up."""
 
     head: Head
     make: Callable[[Model], Task]
@@ -31,10 +35,22 @@ TASKS: Mapping[str, TaskKind] = {
         Head.HIDDEN, SentenceSimilarity, {"source_sentence": "ready", "sentences": ["ready"]}
     ),
     "sentence-embeddings": TaskKind(Head.HIDDEN, SentenceEmbeddings, "ready"),
+    "question-answering": TaskKind(
+        Head.ANSWER, QuestionAnswering, {"question": "ready?", "context": "ready"}
+    ),
+    "zero-shot-classification": TaskKind(
+        Head.SEQUENCE, ZeroShotClassification, {"text": "ready", "candidate_labels": ["ready"]}
+    ),
+    "text-ranking": TaskKind(Head.SEQUENCE, TextRanking, ["ready?", "ready"]),
+    "fill-mask": TaskKind(Head.MASKED, FillMask, "[MASK] <mask>"),
 }
 TABULAR = ("tabular-classification", "tabular-regression")
 """Tasks of models that are no encoders: scikit-learn's."""
-_ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+_ALIASES = {
+    "sentiment-analysis": "text-classification",
+    "ner": "token-classification",
+    "sentence-ranking": "text-ranking",
+}
 
 
 def canonical(task: str) -> str:

@@ -18,6 +18,9 @@ from inlet.runtime.texts import Encoded, Text
 
 MAX_CHARACTERS = 1_000_000  # in one text; even the longest inputs of models end far below
 MAX_TEXTS = 10_000  # in one request; an empty one still takes a kilobyte and a place in the queue
+MAX_PAIRED_CHARACTERS = (
+    10_000_000  # of all pairs that a request makes of its texts: each is tokenized by itself
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,20 @@ def read_texts(inputs: Any, *, pairs: bool = False, field: str = "inputs") -> tu
             )
         return [_text(item, f"{field}[{index}]", pairs=pairs) for index, item in enumerate(inputs)], False
     return [_text(inputs, field, pairs=pairs, listed=True)], True
+
+
+def check_pairs(count: int, characters: int, field: str) -> None:
+    """`TooLarge` if a request makes too many pairs of its texts, or of texts that are too long; ask before making them."""
+    if count > MAX_TEXTS:
+        raise TooLarge(
+            f"{count} pairs of texts, more than {MAX_TEXTS}; send them in several requests", field=field
+        )
+    if characters > MAX_PAIRED_CHARACTERS:
+        raise TooLarge(
+            f"the pairs of texts would have {characters} characters, more than {MAX_PAIRED_CHARACTERS}; send them in "
+            "several requests",
+            field=field,
+        )
 
 
 def _text(value: Any, field: str, *, pairs: bool, listed: bool = False) -> Text:

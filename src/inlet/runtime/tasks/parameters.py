@@ -32,7 +32,7 @@ class Parameters:
         """Whether it was sent and is not null."""
         return self._values.get(name) is not None
 
-    def integer(self, name: str, default: D, *, minimum: int = 0) -> int | D:
+    def integer(self, name: str, default: D, *, minimum: int = 0, maximum: int | None = None) -> int | D:
         value = self._values.get(name)
         if value is None:
             return default
@@ -40,6 +40,8 @@ class Parameters:
             raise self._wrong(name, "a whole number", value)
         if value < minimum:
             raise Invalid(f"must be at least {minimum}, got {value}", field=self._field(name))
+        if maximum is not None and value > maximum:
+            raise Invalid(f"must be at most {maximum}, got {value}", field=self._field(name))
         return value
 
     def boolean(self, name: str, default: D) -> bool | D:
@@ -80,6 +82,18 @@ class Parameters:
             if not isinstance(item, str):
                 raise Invalid(f"expected a string, got {kind(item)}", field=f"{self._field(name)}[{index}]")
         return value
+
+    def string_or_strings(self, name: str) -> list[str] | None:
+        """A single string counts as a list of one."""
+        value = self._values.get(name)
+        return [value] if isinstance(value, str) else self.strings(name, None)
+
+    def listed(self, name: str) -> list[str]:
+        """Strings, or one string with commas between them; none when it is absent."""
+        value = self._values.get(name)
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return self.strings(name, [])
 
     def within(self, name: str, known: Collection[str]) -> Parameters:
         """The parameters in an object of that name; none when it is absent."""
