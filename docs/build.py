@@ -204,6 +204,13 @@ def tasks() -> str:
     return _table(("task", "the model is", "parameters"), rows())
 
 
+def protocols() -> str:
+    """Every route of another protocol."""
+    from inlet.runtime.protocols.table import ROUTES
+
+    return _table(("route", "", "as in"), ((f"`{e.method} {e.path}`", e.meaning, e.protocol) for e in ROUTES))
+
+
 def limits() -> str:
     """What one request to a replica may hold, and all of them together."""
     from inlet.runtime import app, batcher, body, texts
@@ -321,6 +328,7 @@ PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
     (DOCS / "reference" / "api.md", "routes", routes),
     (DOCS / "reference" / "serving.md", "tasks", tasks),
     (DOCS / "reference" / "serving.md", "limits", limits),
+    (DOCS / "reference" / "serving.md", "protocols", protocols),
     (ROOT / "README.md", "bars", bars),
     (DOCS / "how-to" / "limits.md", "rungs", rungs),
     (DOCS / "reference" / "http.md", "requests", http_requests),

@@ -157,6 +157,11 @@ def sentence_transformer(
         ({"pooling_mode_mean_tokens": True, "word_embedding_dimension": 384}, "mean"),
         ({"pooling_mode_max_tokens": True}, "max"),
         ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls+mean"),
+        (
+            {"pooling_mode_weightedmean_tokens": True, "pooling_mode_lasttoken": True},
+            "weightedmean+lasttoken",
+        ),
     ],
 )
 def test_pooling_is_read(tmp_path: Path, settings: dict[str, Any], mode: str) -> None:
@@ -168,10 +173,10 @@ def test_pooling_is_read(tmp_path: Path, settings: dict[str, Any], mode: str) ->
 @pytest.mark.parametrize(
     ("settings", "steps", "problem"),
     [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "Transformer Pooling", "asks for mean, cls"),
-        ({"pooling_mode_weightedmean_tokens": True}, "Transformer Pooling", "asks for weightedmean_tokens"),
+        ({"pooling_mode_attention": True}, "Transformer Pooling", "asks for attention"),
         ({}, "Transformer Pooling", "asks for no mode"),
-        ({"pooling_mode_mean_tokens": True}, "Transformer Pooling Dense", "modules.json lists Transformer, Pooling, Dense"),
+        ({"pooling_mode_mean_tokens": True}, "Transformer Pooling Normalize Dense",
+         "modules.json lists Transformer, Pooling, Normalize, Dense"),
         ({"pooling_mode_mean_tokens": True}, "Pooling Transformer", "modules.json"),
     ],
 )  # fmt: skip

@@ -496,7 +496,7 @@ def test_a_replica_serves_it_as_it_serves_any_model(tmp_path: Path) -> None:
         refused = replica.post({"inputs": {"data": BAD}})
         assert (refused.status_code, refused.json()["error"][:26]) == (400, "inputs.data.petal_width[0]")
         info = replica.http.get("/info").json()
-        assert (info["task"], info["engine"], info["model_type"]) == (
+        assert (info["task"], info["engine"], info["architecture"]) == (
             CLASSIFY,
             "sklearn",
             "LogisticRegression",

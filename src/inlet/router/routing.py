@@ -18,7 +18,10 @@ from inlet.router.table import Index
 
 _RESERVED = frozenset(segment.encode() for segment in RESERVED_SEGMENTS)
 _LOCAL = frozenset({b"/healthz", b"/readyz", b"/metrics"})
-_PROBES = frozenset({b"/", b"/health", b"/info", b"/metrics"})
+# Platforms and scrapers ask these over and over: they wake nobody.
+_PROBES = frozenset(
+    {b"/", b"/health", b"/ping", b"/info", b"/metrics", b"/v2/health/live", b"/v2/health/ready"}
+)
 _SAFE = frozenset({b"GET", b"HEAD"})
 
 

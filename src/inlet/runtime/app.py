@@ -1,6 +1,6 @@
 """The replica's HTTP interface: a plain ASGI application.
 
-`GET /`, `/health`, `/ping`, `/info`, `/metrics`; `POST /`, `/predict`, `/invocations`, `/pipeline/{task}`; and whatever other protocols
+`GET /`, `/health`, `/ping`, `/v2/health/…`, `/info`, `/metrics`; `POST /`, `/predict`, `/invocations`, `/pipeline/{task}`; and whatever other protocols
 the served model has routes for. Served by uvicorn under `serve`. Never does model work on the event loop, and drops a
 request's work when its caller hangs up.
 """
@@ -48,6 +48,8 @@ class App:
             "/health": self._health,
             "/ping": self._health,
             "/info": self._info,
+            "/v2/health/live": lambda: answers.ok({"live": True}),
+            "/v2/health/ready": self._health,
             "/metrics": lambda: Answer(200, self._metrics.render(), CONTENT_TYPE),
         }
 
@@ -66,6 +68,8 @@ class App:
             await self._send(
                 send, answers.refusal(405, f"{method} is not possible here", headers=headers), receive
             )
+        elif self._replica.served is None:  # which may have a route there
+            await self._send(send, self._not_ready(), receive)
         else:
             await self._send(send, answers.refusal(404, f"there is nothing at {path}"), receive)
 
@@ -73,7 +77,7 @@ class App:
         served = self._replica.served
         if path in _NATIVE or path.startswith(_PIPELINE):
             return {"POST": Route(self._native)}
-        return {} if served is None else served.routes(path)
+        return {} if served is None else served.routes(path, self._options)
 
     async def _native(self, asked: Asked) -> Answer:
         served = self._replica.served
@@ -148,7 +152,8 @@ class App:
         route = self._routes(scope["path"]).get(scope["method"])
         if served is None or route is None:
             return self._not_ready()
-        served.admit(arrived, patience)  # before anything is spent on a request that will be refused
+        if scope["method"] != "GET":  # which computes nothing
+            served.admit(arrived, patience)  # before anything is spent on a request that will be refused
         query = scope["query_string"].decode("latin-1")
         asked = Asked(scope["path"], content, headers, query, self._options.dialect, arrived, patience)
         held.enter_context(self._bodies.taken(len(content)))

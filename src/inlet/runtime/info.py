@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inlet import __version__
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from inlet.runtime.artifact.gate import Verdict
     from inlet.runtime.artifact.manifest import Manifest
     from inlet.runtime.loader import Loaded
+    from inlet.runtime.model import Model
+
+MAX_CLIENT_BATCH = 32
+"""Texts in one request in the protocol of text-embeddings-inference, whose clients read it here."""
+
+
+def name_of(options: Options) -> str:
+    """What clients call the model: its repository, or the last part of its folder."""
+    path = options.location.removeprefix("file://")
+    return Path(path).name if path.startswith("/") else path
 
 
 def of_any(options: Options, task: str) -> dict[str, Any]:
@@ -19,6 +30,7 @@ def of_any(options: Options, task: str) -> dict[str, Any]:
     return {
         "model_id": options.location,
         "model_sha": options.commit,
+        "served_model_name": name_of(options),
         "task": task,
         "dialect": options.dialect,
         "version": __version__,
@@ -28,12 +40,14 @@ def of_any(options: Options, task: str) -> dict[str, Any]:
 def of_encoder(options: Options, loaded: Loaded) -> dict[str, Any]:
     """The same, and what is particular to encoders."""
     from inlet.runtime.buckets import BATCH_SIZES, buckets
+    from inlet.runtime.build.encoder import Head
 
     model, engine = loaded.model, loaded.choice.engine
     manifest = loaded.choice.manifest
     return {
         **of_any(options, loaded.task.name),
-        "model_type": model.shape.model_type,
+        "model_type": _kind(model),
+        "architecture": model.shape.model_type,
         "model_dtype": "float32",
         "engine": engine.variant.engine,
         "precision": engine.variant.precision,
@@ -42,12 +56,30 @@ def of_encoder(options: Options, loaded: Loaded) -> dict[str, Any]:
         "settled": loaded.choice.better is None,
         "artifact": None if manifest is None else _checked(manifest),
         "threads": engine.threads,
-        "max_input_length": model.texts.max_length,
+        "max_input_length": (model.sentences if model.head is Head.HIDDEN else model.texts).max_length,
+        "max_client_batch_size": MAX_CLIENT_BATCH,
+        "auto_truncate": True,
         "pooling": model.pooling.mode if model.pooling.declared else None,
         "labels": list(model.label_names) or None,
         "buckets": buckets(model.positions),
         "batch_sizes": sorted(BATCH_SIZES),
     }
+
+
+def _kind(model: Model) -> dict[str, Any] | None:
+    """As text-embeddings-inference says it; None for what that has no name for."""
+    from inlet.runtime.build.encoder import Head
+
+    if model.head is Head.HIDDEN:
+        return {"embedding": {"pooling": model.pooling.mode}}
+    if model.head is not Head.SEQUENCE:
+        return None
+    names = dict(enumerate(model.label_names))
+    labels = {
+        "id2label": {str(index): name for index, name in names.items()},
+        "label2id": {name: index for index, name in names.items()},
+    }
+    return {"reranker" if len(names) == 1 else "classifier": labels}
 
 
 def _checked(manifest: Manifest) -> dict[str, Any]:

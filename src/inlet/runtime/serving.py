@@ -2,8 +2,8 @@
 
 `app` gives a `Serving` what it received and gets an answer. There are two kinds: an encoder with its batcher
 (`encoding`), and everything else, which is called once per request in a thread of its own (`calls`). A `Serving` never
-does model work on the event loop, and knows nothing of connections, drains or health. Beside the native route it may have
-routes of other protocols.
+does model work on the event loop, and knows nothing of connections, drains or health. Beside the native route it has
+those of other protocols that fit it (`protocols`).
 """
 
 from __future__ import annotations
@@ -85,9 +85,11 @@ class Serving(ABC):
         `TooMany` when the work has not begun within the request's patience.
         """
 
-    def routes(self, path: str) -> Mapping[str, Route]:  # noqa: ARG002 - for those that have some
+    def routes(self, path: str, options: Options) -> Mapping[str, Route]:
         """By method, what other protocols do at this path; empty where there is nothing."""
-        return {}
+        from inlet.runtime.protocols.table import routes_of
+
+        return routes_of(self, path, options)
 
     @abstractmethod
     def describe(self, options: Options) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ class Opened:
     def describe(self) -> dict[str, Any]:
         """For `GET /info`."""
         return {
-            "model_type": type(self.estimator).__name__,
+            "architecture": type(self.estimator).__name__,
             "engine": "sklearn",
             "variant": "sklearn",
             "reason": f"scikit-learn computes {self.file} as it is",

@@ -79,8 +79,9 @@ class FeatureExtraction:
             raise Invalid('only "float" is supported here', field="parameters.encoding_format")
         normalize = p.boolean("normalize", True)
         dimensions = p.integer("dimensions", None, minimum=1)
-        if dimensions is not None and dimensions > self._model.shape.hidden:
-            raise Invalid(f"the model has {self._model.shape.hidden}", field="parameters.dimensions")
+        width = pooling.width(self._model.shape.hidden)
+        if dimensions is not None and dimensions > width:
+            raise Invalid(f"the model has {width}", field="parameters.dimensions")
         limit = _limit(p, self._model.sentences.max_length)
         prompted = _prompted(self._model, texts, p)
 
