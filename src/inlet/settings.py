@@ -100,6 +100,11 @@ class Settings:
         "Folders below which local models may be served, separated by ':'; default the user's home.",
         like=(_are_folders, "a list of absolute paths, separated by ':'"),
     )
+    allow_commands: bool = _setting(
+        False,
+        "Let endpoints run commands on this server (images custom, tei, tgi, vLLM, sGLang with the url process:). "
+        "Whoever may create endpoints can then run anything as the server's user.",
+    )
     strict_instances: bool = _setting(
         False, "Refuse an instance larger than this machine instead of shrinking it."
     )

@@ -125,7 +125,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         (model(image={}), "model.image: must have exactly one of huggingface, huggingfaceNeuron, custom"),
         (model(image={"huggingface": {}, "tei": {"url": "x"}}), "model.image: must have exactly one of"),
         (model(image={"dockerfile": {}}), "model.image: must have exactly one of"),
-        (model(image={"custom": {"url": "registry.example.com/m:1"}}), "model.image: custom needs a backend that runs containers"),
+        (model(image={"custom": {"url": "registry.example.com/m:1"}}), "model.image.custom.url: names a container"),
         (model(image={"custom": {}}), "model.image.custom.url: is required"),
         (model(image={"vLLM": {"url": "x", "kvCacheDtype": "int2"}}), "model.image.vLLM.kvCacheDtype: must be one of fp8"),
         (model(args=["--x"]), "model.args: the managed image takes no command line"),
@@ -387,7 +387,7 @@ async def test_what_an_update_refuses(api: Api) -> None:
         ({"compute": GPU}, "compute.instanceType: aws-us-east-1-nvidia-t4-x1 is not available"),
         ({"compute": 5}, "compute: must be an object, not 5"),
         ({"model": []}, "model: must be an object"),
-        ({"model": {"image": {"custom": {"url": "x"}}}}, "model.image: custom needs a backend"),
+        ({"model": {"image": {"custom": {"url": "x"}}}}, "model.image.custom.url: names a container"),
         ({"route": {"domain": "x"}}, "route: custom domains"),
     ):
         assert (await api.refused(400, "PUT", PATH, body)).startswith(words)

@@ -180,7 +180,7 @@ async def test_the_servers_own_hub_token_is_lent_to_the_first_namespace_only(
         await site.add(namespace=namespace)
         await site.until(State.INITIALIZING)
         assert site.lookups == [("good-1", token)]
-        assert site.backend._sets["e-r1"].applied.launch.env.get("HF_TOKEN") == token
+        assert site.backend._sets["e-r1"].applied.launch.env.get("INLET_HUB_TOKEN") == token
 
 
 async def test_what_the_hub_or_the_platform_refuses_is_said_and_a_repair_is_taken(site: Site) -> None:

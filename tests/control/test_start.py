@@ -158,7 +158,8 @@ def test_the_servers_hub_token_goes_to_no_other_server_than_the_hub(name: str) -
         changed = replace(base.target.workload.model, **{"env": {}, "secrets": {}, **model})
         workload = replace(base.target.workload, model=changed)
         revision = replace(base.target, source=source, workload=workload)
-        return launcher.replica_set(base, revision, 1, CATALOGUE).launch.env.get("HF_TOKEN")
+        env = launcher.replica_set(base, revision, 1, CATALOGUE).launch.env
+        return env.get("INLET_HUB_TOKEN") or env.get("HF_TOKEN")
 
     assert token() == "server"
     assert token(env={name: "http://elsewhere"}) is None

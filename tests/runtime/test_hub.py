@@ -27,7 +27,7 @@ TASK = "text-classification"
 @pytest.fixture
 def hub(made: Reference, tmp_path: Path) -> Iterator[StandinHub]:
     shutil.copytree(made.model("topics"), tmp_path / "hub" / NAME)
-    for name in ("handler.py", "pytorch_model.bin", "README.md", "model.ckpt"):
+    for name in ("modeling.py", "pytorch_model.bin", "README.md", "model.ckpt"):
         (tmp_path / "hub" / NAME / name).write_text("never fetched")
     with StandinHub(tmp_path / "hub") as running:
         yield running

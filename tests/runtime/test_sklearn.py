@@ -643,7 +643,7 @@ def test_a_repository_of_the_hub_without_a_config(tmp_path: Path) -> None:
     folder = tmp_path / "hub" / "acme" / "iris"
     folder.mkdir(parents=True)
     save(folder, iris())
-    (folder / "handler.py").write_text("never fetched")
+    (folder / "modeling.py").write_text("never fetched")
     with StandinHub(tmp_path / "hub") as hub:
         flags = ["--commit", hub.commit("acme/iris"), "--cache", str(tmp_path / "cache")]
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from inlet.core.catalogue import Instance
 from inlet.core.seen import SeenReplicaSet
@@ -21,6 +21,7 @@ class Launch:
     """What one replica runs. `env` is final: secrets are already opened in it, so it must never be logged.
 
     `location` is a Hub repository id, or an absolute folder when `local`; `commit` a full hash, or None for a folder.
+    `image_settings` are those of `model.image`, without credentials; the backend knows what they mean on its platform.
     """
 
     location: str
@@ -29,6 +30,7 @@ class Launch:
     task: str
     framework: str
     image_kind: str
+    image_settings: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     args: tuple[str, ...] = ()
     command: tuple[str, ...] = ()

@@ -138,7 +138,10 @@ async def _main(settings: Settings) -> None:
         store=store,
         backend=backend,
         launcher=Launcher(
-            vault=vault, server_token=os.environ.get("HF_TOKEN"), first_namespace=first_namespace
+            vault=vault,
+            server_token=os.environ.get("HF_TOKEN"),
+            first_namespace=first_namespace,
+            allow_commands=settings.allow_commands,
         ),
         board=board,
         publisher=publisher,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from inlet.backends.processes import process_of, runs_command
 from inlet.core.catalogue import Availability, Instance, find, resolve
 from inlet.core.errors import Invalid
 from inlet.core.spec import Hardware, Model, Spec
-from inlet.wire.v2.parse import DEFAULT_IMAGE
 
+ALLOW_COMMANDS = "INLET_ALLOW_COMMANDS"
 _MOST_SHOWN = 12
 
 
@@ -43,17 +44,20 @@ def check_features(spec: Spec) -> None:
             raise Invalid(reason, field=field)
 
 
-def check_image(model: Model) -> None:
-    """`Invalid` unless the backend can run this image: without containers, only the managed one."""
-    if model.image.kind != DEFAULT_IMAGE:
+def check_image(model: Model, *, allow_commands: bool) -> None:
+    """`Invalid` unless the backend, which runs processes, can run this image, and the operator lets it run commands."""
+    process_of(model.image.kind, model.image.settings, model.command, model.args)
+    check_command(model, allow_commands=allow_commands)
+
+
+def check_command(model: Model, *, allow_commands: bool) -> None:
+    """`Invalid` for an image that is a command where the operator does not let any run."""
+    if runs_command(model.image.kind) and not allow_commands:
         raise Invalid(
-            f"{model.image.kind} needs a backend that runs containers, and this one runs processes: "
-            f'send {{"{DEFAULT_IMAGE}": {{}}}}',
+            f"{model.image.kind} runs a command on this server, which its operator has not allowed: set "
+            f"{ALLOW_COMMANDS}=1 there if everyone who may create endpoints may run anything as its user",
             field="model.image",
         )
-    for field, words in (("model.args", model.args), ("model.command", model.command)):
-        if words:
-            raise Invalid("the managed image takes no command line: leave it out or send []", field=field)
 
 
 def check_hardware(hardware: Hardware, rows: Sequence[Instance]) -> None:

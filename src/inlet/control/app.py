@@ -65,6 +65,7 @@ def build_app(
         home=settings.home,
         wake=wake,
         clock=clock,
+        allow_commands=settings.allow_commands,
     )
     views = Views(backend=backend, settings=settings)
     operations = Operations(guard=guard, commands=commands, store=store)

@@ -62,10 +62,12 @@ class Commands:
         home: Path,
         wake: Callable[[str | None], None],
         clock: Callable[[], float],
+        allow_commands: bool,
     ) -> None:
         self._store, self._backend, self._vault = store, backend, vault
         self._folders, self._home = tuple(folders), home
         self._wake, self._clock = wake, clock
+        self._allow_commands = allow_commands
 
     async def create(
         self, namespace: str, body: Mapping[str, Any], caller: Caller
@@ -187,7 +189,7 @@ class Commands:
         check_features(spec)
         if before is not None and spec.workload == before.workload:
             return
-        check_image(spec.workload.model)
+        check_image(spec.workload.model, allow_commands=self._allow_commands)
         if before is None or spec.workload.hardware != before.workload.hardware:
             check_hardware(spec.workload.hardware, await self._backend.catalogue())
         await asyncio.to_thread(

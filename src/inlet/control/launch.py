@@ -9,24 +9,33 @@ import re
 from collections.abc import Sequence
 
 from inlet.backends.base import Launch, ReplicaSet
+from inlet.control.admission import check_command
 from inlet.control.tokens import PREFIX
 from inlet.control.vault import Vault
 from inlet.core.catalogue import Instance, find
 from inlet.core.endpoint import Endpoint, Revision, replica_set_id
-from inlet.core.errors import Refused
+from inlet.core.errors import Invalid, Refused
+from inlet.core.models import MODELS, is_folder, written
 from inlet.core.spec import Model
+from inlet.core.trust import LENT_TOKEN
 
 # Variables that decide which server a download talks to, and so who gets to see its token.
 _REDIRECTS = re.compile(r"HF_ENDPOINT|\w+_PROXY|SSL_CERT_\w+|\w+_CA_BUNDLE", re.IGNORECASE)
 
 
 class Launcher:
-    """Builds replica sets. `server_token` is the server's own Hub token, lent to the first namespace only."""
+    """Builds replica sets. `server_token` is the server's own Hub token, lent to the first namespace only.
 
-    def __init__(self, *, vault: Vault, server_token: str | None, first_namespace: str) -> None:
+    `allow_commands` is asked again at every start: an operator may have taken it back.
+    """
+
+    def __init__(
+        self, *, vault: Vault, server_token: str | None, first_namespace: str, allow_commands: bool = False
+    ) -> None:
         # A client's shell has our own token in HF_TOKEN; Inlet started from it must not carry that to the Hub.
         self._server_token = None if _ours(server_token) else server_token
         self._vault, self._first_namespace = vault, first_namespace
+        self._allow_commands = allow_commands
 
     def hub_token(self, endpoint: Endpoint, model: Model) -> str | None:
         """The token for our own questions about this model: the endpoint's own `HF_TOKEN`, else the server's, or None.
@@ -49,7 +58,7 @@ class Launcher:
     def replica_set(
         self, endpoint: Endpoint, revision: Revision, n: int, catalogue: Sequence[Instance]
     ) -> ReplicaSet:
-        """`n` replicas of a revision whose model was looked up; `Refused` if its instance is not to be had."""
+        """`n` replicas of a revision whose model was looked up; `Refused` if its instance or its image is not to be had."""
         hardware, source = revision.workload.hardware, revision.source
         if source is None:
             raise ValueError(f"revision {revision.number} of {endpoint.id} was not looked up: this is a bug")
@@ -58,10 +67,18 @@ class Launcher:
             wanted = f"{hardware.vendor} {hardware.region} {hardware.instance_type} {hardware.instance_size}"
             raise Refused(f"there is no instance {wanted} here any more: choose another")
         model = revision.workload.model
+        try:
+            check_command(model, allow_commands=self._allow_commands)
+        except Invalid as error:
+            raise Refused(str(error)) from error
         env = {**model.env, **{name: self._vault.open(sealed) for name, sealed in model.secrets.items()}}
+        env.pop(MODELS, None)
+        if source.models:  # as they were looked up: pinned, and in the folders that they were checked in
+            env[MODELS] = written(source.models)
         token = self._replica_token(endpoint, model)
-        if token is not None and not source.local:
-            env["HF_TOKEN"] = token
+        local = source.local and all(is_folder(entry.repository) for entry in source.models)
+        if token is not None and not local and token != env.get("HF_TOKEN"):
+            env[LENT_TOKEN] = token
         return ReplicaSet(
             id=replica_set_id(endpoint, revision),
             endpoint_id=endpoint.id,
@@ -75,6 +92,9 @@ class Launcher:
                 task=source.task,
                 framework=model.framework,
                 image_kind=model.image.kind,
+                image_settings={
+                    name: value for name, value in model.image.settings.items() if name != "credentials"
+                },
                 env=env,
                 args=model.args,
                 command=model.command,

@@ -12,20 +12,58 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inlet.core.endpoint import Source
 from inlet.core.errors import Refused, Unavailable
+from inlet.core.models import MODELS, Listed, entry_field, models_of, name_of, own_first
 from inlet.core.spec import Model
 from inlet.core.tasks import TASKS, guess_task, is_model
 
+CUSTOM = "custom"
+"""The image and the task of which nothing is known here."""
+
 HUB_TIMEOUT_S = 10.0  # without a byte
 HUB_IN_ALL_S = 60.0
+MODELS_FIELD = f"model.env.{MODELS}"
 
 
 async def look_up(model: Model, *, token: str | None) -> Source:
-    """What `model` is now. `token` is for the Hub, None for anonymous."""
+    """What `model` is now, and every other that is served with it. `token` is for the Hub, None for anonymous."""
+    source = await _look_up(model, token)
+    first, *others = served(model) or (None,)
+    if first is None:
+        return source
+    models = [replace(first, repository=source.location, revision=source.commit, task=source.task)]
+    for entry in others:
+        other = replace(model, repository=entry.repository, revision=entry.revision, task=entry.task)
+        try:
+            found = await _look_up(other, token)
+        except (Refused, Unavailable) as error:
+            raise type(error)(str(error), field=listed_at(model, entry)) from error
+        models.append(Listed(entry.model_id, found.location, found.commit, found.task))
+    return replace(source, models=tuple(models))
+
+
+def served(model: Model) -> tuple[Listed, ...]:
+    """All models of a list as they were written, the endpoint's own first; empty where there is no list."""
+    listed = _listed(model)
+    own = Listed(name_of(model.repository), model.repository, model.revision, model.task)
+    return own_first(own, listed, field=MODELS_FIELD) if listed else ()
+
+
+def listed_at(model: Model, entry: Listed) -> str:
+    """The field where the list has that entry."""
+    return entry_field(_listed(model), entry, field=MODELS_FIELD)
+
+
+def _listed(model: Model) -> tuple[Listed, ...]:
+    return models_of(model.env.get(MODELS) or "", field=MODELS_FIELD)
+
+
+async def _look_up(model: Model, token: str | None) -> Source:
     path = local_path(model.repository)
     if path is not None:
         return await asyncio.to_thread(_in_folder, path, model)
@@ -67,11 +105,11 @@ def _in_folder(path: Path, model: Model) -> Source:
     folder = path.resolve()
     try:
         files = {entry.name for entry in folder.iterdir()}
-        bare = "config.json" not in files and is_model(files)
+        bare = "config.json" not in files and (is_model(files) or model.image.kind == CUSTOM)
         config = {} if bare else json.loads((folder / "config.json").read_bytes())
     except OSError as error:
         raise Refused(
-            f"{model.repository}: {error.strerror}: it must be a folder with a config.json or a scikit-learn model"
+            f"{model.repository}: {error.strerror}: it must be a folder with a config.json, a scikit-learn model or a .gguf file"
         ) from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"{model.repository}: config.json is not JSON ({error})") from error
@@ -121,7 +159,7 @@ def _on_hub(model: Model, token: str | None) -> Source:
 
 
 def _task(model: Model, config: Mapping[str, Any], files: set[str], tag: str | None) -> str:
-    task = model.task or guess_task(config, files, tag)
+    task = model.task or guess_task(config, files, tag) or (CUSTOM if model.image.kind == CUSTOM else None)
     if task is None:
         raise Refused(
             f"the task of {model.repository} cannot be told from its files: set model.task to one of "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inlet.core.models import Listed
 from inlet.core.spec import Spec, Workload
 
 
@@ -48,13 +49,15 @@ class Source:
     """What a revision's model turned out to be when it was looked up, once, so that all its replicas agree.
 
     `location` is the Hub's repository id or the resolved absolute folder; `commit` is the full hash on the Hub and
-    None for a folder; `task` is the one asked for, else the one guessed from the model.
+    None for a folder; `task` is the one asked for, else the one guessed from the model. `models`: where several are served,
+    all of them in the same way, this one first.
     """
 
     location: str
     local: bool
     commit: str | None
     task: str
+    models: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@
     ├── TooLarge           413
     ├── Misdirected        421  only another server can answer this; says which
     ├── TooMany            429  overload: try again after `retry_after` seconds
-    └── Unavailable        503  something that we need is away; try again later
-        └── BackendUnavailable   a failed observation or call; never to be read as an empty answer
+    ├── Unavailable        503  something that we need is away; try again later
+    │   └── BackendUnavailable   a failed observation or call; never to be read as an empty answer
+    └── TimedOut           504  the work was begun, and took longer than it may
     Refused            500      a backend will not do it until a person acts (quota, bad image, forbidden)
 
 Used by every package. An error becomes an HTTP answer in exactly one place per process (`control/answers.py`,
@@ -99,6 +100,12 @@ class Unavailable(InletError):
 
 class BackendUnavailable(Unavailable):
     """A backend could not be asked or told. Never to be read as an empty answer."""
+
+
+class TimedOut(InletError):
+    """The work was begun, and took longer than it may."""
+
+    status = 504
 
 
 class Refused(InletError):

@@ -30,12 +30,19 @@ _BY_ARCHITECTURE = (
     ("Model", "feature-extraction"),
 )
 
-_SKLEARN = (".skops", ".joblib", ".pkl", ".pickle")  # models that need no config.json
+HANDLERS = frozenset({"handler.py", "pipeline.py"})
+"""Files of a repository that answer its requests themselves."""
+_GGUF = ".gguf"
+_ALONE = (".skops", ".joblib", ".pkl", ".pickle", _GGUF)  # models that need no config.json
 
 
 def is_model(files: Collection[str]) -> bool:
-    """Whether a folder with these files may be a model: it has a configuration, or a file of scikit-learn's."""
-    return "config.json" in files or any(name.endswith(_SKLEARN) for name in files)
+    """Whether a folder with these files may be a model: it has a configuration, or a file of scikit-learn's or llama.cpp's."""
+    return (
+        bool(HANDLERS.intersection(files))
+        or "config.json" in files
+        or any(name.endswith(_ALONE) for name in files)
+    )
 
 
 def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | None = None) -> str | None:
@@ -47,6 +54,8 @@ def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | Non
         return str(block["task"])
     if "modules.json" in files:  # a sentence-transformers repository
         return "sentence-similarity"
+    if any(name.endswith(_GGUF) for name in files):
+        return "text-generation"
     if _ranks(config):
         return "text-ranking"
     architectures = config.get("architectures") or [""]

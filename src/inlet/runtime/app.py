@@ -16,23 +16,22 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
 
-from inlet.core.errors import InletError, Invalid, NotFound
+from inlet.core.errors import InletError, Invalid
 from inlet.runtime import answers, body
 from inlet.runtime.answers import Answer
 from inlet.runtime.body import MAX_BODY_BYTES, Receive
 from inlet.runtime.metrics import CONTENT_TYPE, Metrics
+from inlet.runtime.native import is_native, routes_of
 from inlet.runtime.options import Options
 from inlet.runtime.replica import Phase, Replica
 from inlet.runtime.room import Room
-from inlet.runtime.serving import Asked, Route, Serving
+from inlet.runtime.serving import Asked, Route
 
 Scope = MutableMapping[str, Any]
 T = TypeVar("T")
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_BYTES = 64_000_000  # of bodies in hand, waiting to be read or computed
-_NATIVE = frozenset({"/", "/predict", "/invocations"})
-_PIPELINE = "/pipeline/"
 _GONE = 499  # the status, in our own metrics only, of a request whose caller did not wait for the answer
 _log = logging.getLogger(__name__)
 
@@ -75,17 +74,12 @@ class App:
 
     def _routes(self, path: str) -> Mapping[str, Route]:
         served = self._replica.served
-        if path in _NATIVE or path.startswith(_PIPELINE):
-            return {"POST": Route(self._native)}
-        return {} if served is None else served.routes(path, self._options)
+        if served is not None:
+            return routes_of(served, path, self._options)
+        return {"POST": Route(self._starting)} if is_native(path) else {}
 
-    async def _native(self, asked: Asked) -> Answer:
-        served = self._replica.served
-        if served is None:
-            return self._not_ready()
-        if asked.path.startswith(_PIPELINE):
-            _check_task(asked.path.removeprefix(_PIPELINE), served)
-        return await served.answer(asked)
+    async def _starting(self, _: Asked) -> Answer:
+        return self._not_ready()
 
     def _health(self) -> Answer:
         if self._replica.phase is not Phase.READY:
@@ -197,13 +191,6 @@ def _patience(header: str | None) -> float | None:
     if not 0 <= seconds < math.inf:
         raise Invalid("send a number of seconds, 0 or more", field="X-Inlet-Timeout")
     return seconds
-
-
-def _check_task(wanted: str, served: Serving) -> None:
-    from inlet.runtime.tasks import canonical
-
-    if canonical(wanted) != served.task:
-        raise NotFound(f"this endpoint does {served.task}, not {wanted!r}")
 
 
 async def _unless_gone(computation: Awaitable[T], receive: Receive) -> T:

@@ -16,15 +16,13 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
-from inlet.core.errors import TooMany
 from inlet.runtime import info
+from inlet.runtime.admission import Queue
 from inlet.runtime.answers import Answer
 from inlet.runtime.expiry import expire
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.serving import Asked, Serving
-
-_RECENT = 0.1  # the share of the latest call in the average that waiting times are predicted by
 
 
 @runtime_checkable
@@ -58,11 +56,10 @@ class Calls(Serving):
 
     def __init__(self, predictor: Predictor, *, max_wait: float, metrics: Metrics) -> None:
         super().__init__()
-        self._predictor, self._max_wait, self._metrics = predictor, max_wait, metrics
+        self._predictor, self._metrics = predictor, metrics
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[_Call | None] = SimpleQueue()
-        self._unfinished = 0
-        self._seconds = 0.0  # that a call takes, lately
+        self._queue = Queue(max_wait)
         threading.Thread(target=self._run, name="calls", daemon=True).start()
 
     @property
@@ -70,15 +67,7 @@ class Calls(Serving):
         return self._predictor.task
 
     def admit(self, arrived: float, patience: float | None) -> None:
-        bound = self._max_wait if patience is None else min(patience, self._max_wait)
-        bound = max(0.0, bound - (self._loop.time() - arrived))
-        wait = self._unfinished * self._seconds
-        if wait > bound:
-            raise TooMany(
-                f"overloaded: {self._unfinished} requests are in front of a new one, about {wait:.1f} s of work, more than "
-                f"{bound:.3g} s; try again later",
-                retry_after=max(1.0, wait - bound),
-            )
+        self._queue.admit(self._loop.time() - arrived, patience)
 
     async def warm_up(self) -> None:
         """One call of the model's own; fails as `Predictor.warm_up` does."""
@@ -100,7 +89,7 @@ class Calls(Serving):
         # What finds the thread idle begins at once, and is never too late.
         expiry = (
             self._loop.call_at(begun_by, expire, call, self._metrics)
-            if begun_by is not None and self._unfinished
+            if begun_by is not None and self._queue.unfinished
             else None
         )
         self._count(1)
@@ -116,8 +105,8 @@ class Calls(Serving):
                 expiry.cancel()
 
     def _count(self, change: int) -> None:
-        self._unfinished += change
-        self._metrics.waiting.set(max(0, self._unfinished - 1))
+        self._queue.unfinished += change
+        self._metrics.waiting.set(max(0, self._queue.unfinished - 1))
 
     def _run(self) -> None:
         while (call := self._work.get()) is not None:
@@ -136,7 +125,7 @@ class Calls(Serving):
     def _finished(self, call: _Call, result: bytes | None, failed: BaseException | None) -> None:
         self._count(-1)
         if call.begun:
-            self._seconds += (call.seconds - self._seconds) * (_RECENT if self._seconds else 1.0)
+            self._queue.took(call.seconds)
         if call.future.done():
             return
         if isinstance(failed, Exception):

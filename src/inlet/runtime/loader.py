@@ -1,25 +1,34 @@
-"""From options to something that answers: an encoder with engine and task, or a predictor. Runs in a thread while `/health` answers 503, or beside
+"""From options to something that answers: an encoder with engine and task, a predictor, or a program for a worker. Runs in a thread while `/health` answers 503, or beside
 what is served already when a better variant takes over.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from inlet.core.computing import share_of
 from inlet.runtime.artifact.traffic import Recorder, traffic_file
 from inlet.runtime.calls import Predictor
 from inlet.runtime.choice import Choice, choose
+from inlet.runtime.generation import files
+from inlet.runtime.generation.settings import Settings
+from inlet.runtime.handler.files import handler_file
 from inlet.runtime.model import Model, open_model
 from inlet.runtime.options import Options
 from inlet.runtime.replica import Phase
 from inlet.runtime.sklearn.files import is_sklearn
-from inlet.runtime.sources import fetch
-from inlet.runtime.tasks import TABULAR, TaskKind, canonical, task_kind
+from inlet.runtime.sources import USED, fetch
+from inlet.runtime.tasks import GENERATION, TABULAR, TaskKind, canonical, task_kind
 from inlet.runtime.tasks.base import Task
+from inlet.runtime.worker.program import Program
+
+if TYPE_CHECKING:
+    from inlet.runtime.generation.opening import Llama
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +48,18 @@ class Loaded:
         return self if self.choice.better is None else replace(self, choice=self.choice.better(report))
 
 
-def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded | Predictor:
+def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded | Predictor | Program | Llama:
     """Fetch, read, compile. `Refused` when no restart helps; `MemoryError` when it does not fit."""
     task = canonical(options.task)
-    if task not in TABULAR:
-        task_kind(task)  # refuses what cannot be served before anything is fetched
+    settings = Settings.from_env(os.environ)
+    wanted = USED
+    if task == GENERATION or settings.file is not None:
+        wanted = files.selection(settings, files.memory_of(options))
+
+    def check_task() -> None:
+        if wanted is USED and task not in TABULAR:
+            task_kind(task)
+
     report(Phase.DOWNLOADING, "looking for the model's files")
     folder = fetch(
         options.location,
@@ -51,8 +67,20 @@ def load(options: Options, report: Callable[[Phase, str], None]) -> Loaded | Pre
         cache=options.cache,
         token=options.token,
         progress=lambda text: report(Phase.DOWNLOADING, text),
+        handlers=not options.handler.ignored,
+        without_handler=check_task,  # before anything is fetched in vain
+        selection=wanted,
     )
     report(Phase.INITIALIZING, "loading the model")
+    if not options.handler.ignored and handler_file({path.name for path in folder.iterdir()}):
+        from inlet.runtime.handler.opening import open_handler
+
+        return open_handler(folder, options, lambda text: report(Phase.INITIALIZING, text))
+    if wanted is not USED and any(folder.rglob("*.gguf")):
+        from inlet.runtime.generation.opening import open_gguf
+
+        return open_gguf(folder, options, task)
+    check_task()
     if is_sklearn(folder) or task in TABULAR:
         from inlet.runtime.sklearn.opening import open_predictor
 

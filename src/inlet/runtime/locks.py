@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inlet.process import lock_file
 
 _SAID_AGAIN_S = 60.0  # well within what `apart` takes for silence
+_kept: set[tuple[int, int]] = set()  # device and inode of each file that `use` holds
+_kept_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -40,11 +43,16 @@ def use(path: Path) -> bool:
     except FileNotFoundError:
         return False
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if os.fstat(descriptor).st_nlink == 0:  # removed while this process waited
+    found = os.fstat(descriptor)
+    if found.st_nlink == 0:  # removed while this process waited
         os.close(descriptor)
         return False
     with contextlib.suppress(OSError):  # another user's, or on a disk that is full or cannot be written
         os.utime(descriptor)
+    with _kept_lock:
+        if (found.st_dev, found.st_ino) in _kept:  # a model that was loaded before holds it already
+            os.close(descriptor)
+        _kept.add((found.st_dev, found.st_ino))
     return True
 
 

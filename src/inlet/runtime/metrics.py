@@ -12,49 +12,47 @@ class Metrics:
     """One registry per replica, so that tests can have several in one process."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._requests = Counter(
-            "inlet_replica_requests", "Answered inference requests.", ["status"], registry=self._registry
+            "inlet_replica_requests", "Answered inference requests.", ["status"], registry=self.registry
         )
         self._seconds = Histogram(
             "inlet_replica_request_seconds",
             "Seconds from a request's head to its answer.",
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._batches = Histogram(
             "inlet_replica_batch_size",
             "Texts that were computed together.",
             buckets=(1, 2, 4, 8),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._tokens = Counter(
-            "inlet_replica_tokens", "Tokens computed, without padding.", registry=self._registry
+            "inlet_replica_tokens", "Tokens computed, without padding.", registry=self.registry
         )
-        self._padding = Counter("inlet_replica_padding_tokens", "Padding computed.", registry=self._registry)
+        self._padding = Counter("inlet_replica_padding_tokens", "Padding computed.", registry=self.registry)
         self._dropped = Counter(
             "inlet_replica_dropped_texts",
             "Texts not computed because their caller had gone.",
-            registry=self._registry,
+            registry=self.registry,
         )
         self._expired = Counter(
             "inlet_replica_expired_requests",
             "Requests not begun within the time that they allowed.",
-            registry=self._registry,
+            registry=self.registry,
         )
         self._compared = Counter(
             "inlet_replica_compared_batches",
             "Batches computed one by one as well: first uses of a shape.",
             ["same"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._lanes = Counter(
-            "inlet_replica_batches", "Batches by the kind of lane.", ["lane"], registry=self._registry
+            "inlet_replica_batches", "Batches by the kind of lane.", ["lane"], registry=self.registry
         )
-        self.waiting = Gauge("inlet_replica_waiting_texts", "Texts that wait.", registry=self._registry)
-        self.in_flight = Gauge(
-            "inlet_replica_in_flight", "Requests being worked on.", registry=self._registry
-        )
+        self.waiting = Gauge("inlet_replica_waiting_texts", "Texts that wait.", registry=self.registry)
+        self.in_flight = Gauge("inlet_replica_in_flight", "Requests being worked on.", registry=self.registry)
 
     def answered(self, status: int, seconds: float) -> None:
         self._requests.labels(str(status)).inc()
@@ -76,4 +74,4 @@ class Metrics:
         self._dropped.inc(texts)
 
     def render(self) -> bytes:
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -21,6 +21,7 @@ from inlet.core.errors import InletError, Invalid, Refused
 from inlet.process import EX_CONFIG
 from inlet.runtime import apart
 from inlet.runtime.app import App
+from inlet.runtime.many import serving as many
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.notify import Notifier, write_termination_log
 from inlet.runtime.options import Options
@@ -57,6 +58,8 @@ async def serve(options: Options) -> int:
     code = await _live(options, replica, metrics, notifier, ended, begin)
     server.should_exit = True
     await serving
+    if replica.served is not None:
+        replica.served.close()
     if options.socket is not None:
         options.socket.unlink(missing_ok=True)
     return code
@@ -97,7 +100,7 @@ async def _live(
 async def _start(
     options: Options, replica: Replica, metrics: Metrics, notifier: Notifier, begin: float
 ) -> int:
-    """Load and warm up; 0 when ready, else the exit code."""
+    """Load, warm up and improve; 0 when that is done, else the exit code, when nothing can be served any more."""
     loop = asyncio.get_running_loop()
 
     def report(phase: Phase, progress: str) -> None:
@@ -105,7 +108,10 @@ async def _start(
         notifier.status(progress)
 
     try:
-        served = await start(options, metrics, report)
+        replica.become_ready(await (many.start if options.models else start)(options, metrics, report))
+        notifier.ready()
+        _log.info("ready after %.2f s", perf_counter() - begin)
+        await improve(options, replica, metrics)
     except MemoryError:
         return _fail(options, _OUT_OF_MEMORY, 1)
     except apart.Cancelled:
@@ -115,10 +121,6 @@ async def _start(
     except Exception as error:  # noqa: BLE001 - whatever else: the process ends, and its reason must be where people look
         _log.exception("the start failed")
         return _fail(options, f"the start failed: {type(error).__name__}: {error}", 1)
-    replica.become_ready(served)
-    notifier.ready()
-    _log.info("ready after %.2f s", perf_counter() - begin)
-    await improve(options, replica, metrics)
     return 0
 
 

@@ -91,6 +91,10 @@ class Serving(ABC):
 
         return routes_of(self, path, options)
 
+    def does(self, task: str) -> bool:
+        """Whether a request for that task, by its present name, can be meant for it."""
+        return task == self.task
+
     @abstractmethod
     def describe(self, options: Options) -> Mapping[str, Any]:
         """What `GET /info` says."""

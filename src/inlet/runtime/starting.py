@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from inlet.core.errors import Unavailable
 from inlet.runtime import apart
 from inlet.runtime.calls import Calls, Predictor
 from inlet.runtime.encoding import Encoding
@@ -21,8 +23,11 @@ from inlet.runtime.options import Options
 from inlet.runtime.reasons import without_folders
 from inlet.runtime.replica import Phase
 from inlet.runtime.serving import Serving
+from inlet.runtime.worker.program import Program
+from inlet.runtime.worker.serving import Worker
 
 if TYPE_CHECKING:
+    from inlet.runtime.generation.opening import Llama
     from inlet.runtime.loader import Loaded
 
 MAX_WAIT_S = 10.0  # more work than this in front of a request, and it is refused at once
@@ -46,23 +51,56 @@ class Seat(Protocol):
 
 
 async def start(options: Options, metrics: Metrics, report: Reporter) -> Serving:
-    """Load and answer a request of its own; fails as `loader.load` does. `report` is called from a thread as well."""
-    loaded = await _in_daemon_thread(lambda: _load(options, report))
+    """Load and answer a request of its own; fails as `loader.load` does. `report` is called from a thread as well.
+
+    A program of somebody else's is started instead of loading when there is a command.
+    """
+    if options.command:
+        return await _start_program(options, metrics, report)
+    loaded = await in_daemon_thread(lambda: _load(options, report))
+    if isinstance(loaded, Program):
+        worker = Worker(loaded, max_wait=MAX_WAIT_S, metrics=metrics)
+        await worker.start(lambda progress: report(Phase.INITIALIZING, progress))
+        return worker
     report(Phase.INITIALIZING, "warming up")
     if isinstance(loaded, Predictor):
         calls = Calls(loaded, max_wait=MAX_WAIT_S, metrics=metrics)
         await calls.warm_up()
         return calls
+    from inlet.runtime.loader import Loaded  # in place by now
+
+    if not isinstance(loaded, Loaded):
+        from inlet.runtime.generation.opening import serve_llama
+
+        return await serve_llama(loaded, metrics, partial(report, Phase.INITIALIZING))
     return await _warm(_presentable(loaded, options), options, metrics)
 
 
+async def _start_program(options: Options, metrics: Metrics, report: Reporter) -> Serving:
+    from inlet.runtime.foreign.opening import fetched, serve_program
+
+    program = await in_daemon_thread(lambda: fetched(options, partial(report, Phase.DOWNLOADING)))
+    return await serve_program(program, options.task, metrics, partial(report, Phase.INITIALIZING))
+
+
 async def improve(
-    options: Options, seat: Seat, metrics: Metrics, pauses: Sequence[float] = _PAUSES_S
+    options: Options,
+    seat: Seat,
+    metrics: Metrics,
+    pauses: Sequence[float] = _PAUSES_S,
+    *,
+    shapes: bool = True,
 ) -> None:
-    """What can be done once requests are answered: more shapes made ready, and the variant that is to stay."""
+    """What can be done once requests are answered: more `shapes` made ready, and the variant that is to stay.
+
+    `Unavailable` when what answered them cannot any more, and this process should end.
+    """
     served = seat.served
+    if isinstance(served, Worker):
+        raise Unavailable(await served.given_up())
     if isinstance(served, Encoding):
-        _warm_the_rest(served)
+        if shapes:
+            _warm_the_rest(served)
         await _improve(options, seat, metrics, pauses)
 
 
@@ -96,7 +134,7 @@ async def _improve(options: Options, seat: Seat, metrics: Metrics, pauses: Seque
 async def _change_over(served: Encoding, options: Options, seat: Seat, metrics: Metrics) -> None:
     """Make the choice and take it; raises whatever comes in between, and nothing has changed then."""
     loaded = served.loaded
-    better = await _in_daemon_thread(
+    better = await in_daemon_thread(
         lambda: loaded.improved(lambda progress: _log.info("beside serving: %s", progress))
     )
     if better is loaded:
@@ -112,7 +150,7 @@ async def _change_over(served: Encoding, options: Options, seat: Seat, metrics: 
     _warm_the_rest(following)
 
 
-def _load(options: Options, report: Reporter) -> Loaded | Predictor:
+def _load(options: Options, report: Reporter) -> Loaded | Predictor | Program | Llama:
     from inlet.runtime.loader import load
 
     return load(options, report)
@@ -149,7 +187,7 @@ def _warm_the_rest(served: Encoding) -> None:
     served.batcher.warm_up(worth_warming(served.loaded.model.positions))
 
 
-async def _in_daemon_thread(function: Callable[[], T]) -> T:
+async def in_daemon_thread(function: Callable[[], T]) -> T:
     """Run it in a thread that cannot keep the process from ending."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -29,8 +29,9 @@ from inlet.backends.local.site import Site, Timing, notify_socket, socket_folder
 from inlet.backends.local.strays import kill_processes_except
 from inlet.backends.local.supervisor import Supervisor
 from inlet.backends.local.usage import CpuMeter
+from inlet.backends.processes import process_of
 from inlet.core.catalogue import CATALOGUE, Availability, Instance
-from inlet.core.errors import BackendUnavailable, Refused
+from inlet.core.errors import BackendUnavailable, Invalid, Refused
 from inlet.core.seen import SeenReplicaSet, gigabytes
 
 _LOG_BYTES = 5_000_000
@@ -201,17 +202,10 @@ class LocalBackend:
         return row.accelerator == "cpu" and (not self._strict or fits(row, self._machine))
 
     def _refuse_what_cannot_be(self, instance: Instance, launch: Launch) -> None:
-        if launch.image_kind != "huggingface":
-            raise Refused(
-                f"{launch.image_kind!r} needs a backend that runs containers, and this one runs processes: "
-                "use the image 'huggingface'",
-                field="model.image",
-            )
-        for field, value in (("model.args", launch.args), ("model.command", launch.command)):
-            if value:
-                raise Refused(
-                    "needs an image of your own: leave it out with the image 'huggingface'", field=field
-                )
+        try:
+            process_of(launch.image_kind, launch.image_settings, launch.command, launch.args)
+        except Invalid as error:
+            raise Refused(str(error)) from error
         if instance.accelerator != "cpu":
             raise Refused(
                 f"there is no {instance.architecture} on this machine: use a CPU instance",

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from inlet.backends.base import Launch
 from inlet.backends.local.keeper import ID_ROOM, ID_VARIABLE
+from inlet.backends.processes import Process, process_of
 from inlet.core.computing import PRECISION
+from inlet.core.trust import imposed
 
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
@@ -58,7 +60,10 @@ Command = Callable[[Launch, Placement], Sequence[str]]
 
 
 def runtime_command(launch: Launch, placement: Placement) -> list[str]:
-    """The command line of `inlet.runtime`."""
+    """The command line of `inlet.runtime`; `Invalid` if the image can only run in a container."""
+    process = _process(launch)
+    port = [] if process.port is None else ["--program-port", str(process.port)]
+    program = ["--health-route", process.health_route, *port, "--", *process.words] if process.words else []
     commit = [] if launch.commit is None else ["--commit", launch.commit]
     artifacts = [] if placement.artifacts is None else ["--artifacts", str(placement.artifacts)]
     return [
@@ -70,6 +75,7 @@ def runtime_command(launch: Launch, placement: Placement) -> list[str]:
         "--memory", str(placement.memory),
         "--cache", str(placement.cache), *artifacts,
         "--termination-log", str(placement.termination_log),
+        *program,
     ]  # fmt: skip
 
 
@@ -83,7 +89,9 @@ def environment(
     return {
         **_base(server),
         **dict.fromkeys(_THREADS, threads),
+        **_process(launch).variables,
         **launch.env,
+        **imposed(server, launch.env),
         "NOTIFY_SOCKET": str(placement.notify),
         ID_VARIABLE: placement.replica_id,
     }
@@ -98,6 +106,10 @@ def can_be_spare(command: Sequence[str], env: Mapping[str, str], spare_env: Mapp
     """Whether a spare, started with `spare_env`, can become this process as if it had been started for it."""
     runtime = tuple(command[: len(_RUNTIME)]) == _RUNTIME
     return runtime and _read_at_start(env) == _read_at_start(spare_env)
+
+
+def _process(launch: Launch) -> Process:
+    return process_of(launch.image_kind, launch.image_settings, launch.command, launch.args)
 
 
 def _base(server: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from inlet.core.errors import Refused
-from inlet.core.trust import ALLOW_PICKLE, TRUSTED_TYPES, Trust
+from inlet.core.trust import ALLOW_CODE, ALLOW_PICKLE, TRUSTED_TYPES, Trust
 from inlet.runtime.calls import Predictor
 from inlet.runtime.sklearn import files
 from inlet.runtime.sklearn.versions import Versions, pinned
@@ -90,6 +90,12 @@ def _open(folder: Path, trust: Trust) -> Opened:
         ) from error
     settings = files.settings(config)
     by_skops = name.endswith(files.SKOPS) or settings.get("model_format") == "skops"
+    if not by_skops and not trust.code:
+        raise Refused(
+            f"{name} is a pickle, which can run any code, and no code from repositories is run here ({ALLOW_CODE}=0): convert it "
+            "where you trust it: skops.io.dump(joblib.load(file), 'model.skops')",
+            field="model",
+        )
     if not by_skops and not trust.pickle:
         raise Refused(
             f"{name} is a pickle, which can run any code on this server when it is loaded. If you trust whoever made it, set "

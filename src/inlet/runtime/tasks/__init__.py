@@ -46,7 +46,10 @@ TASKS: Mapping[str, TaskKind] = {
 }
 TABULAR = ("tabular-classification", "tabular-regression")
 """Tasks of models that are no encoders: scikit-learn's."""
+GENERATION = "text-generation"
+"""The task of models that llama.cpp serves."""
 _ALIASES = {
+    "conversational": GENERATION,
     "sentiment-analysis": "text-classification",
     "ner": "token-classification",
     "sentence-ranking": "text-ranking",

@@ -12,8 +12,19 @@ from typing import Any
 
 from inlet.core.computing import PRECISION, SAMPLE_TRAFFIC, precision_of, share_of
 from inlet.core.errors import Invalid
+from inlet.core.handlers import ERROR_STATUS, ISOLATED, TIMEOUT, isolated_of, seconds_of, status_of
+from inlet.core.models import MODELS, models_of
 from inlet.core.spec import Hardware, Image, Measure, MeasureKind, Model, Scaling, Spec, Visibility, Workload
-from inlet.core.trust import ALLOW_PICKLE, TRUSTED_TYPES, pickle_of, types_of
+from inlet.core.trust import (
+    ALLOW_CODE,
+    ALLOW_PICKLE,
+    SANDBOX,
+    TRUSTED_TYPES,
+    code_of,
+    confinement_of,
+    pickle_of,
+    types_of,
+)
 from inlet.wire.v2 import documents
 from inlet.wire.v2.documents import Create, Document
 from inlet.wire.v2.merge import merge
@@ -31,6 +42,12 @@ _OURS: Mapping[str, Callable[..., Any]] = {
     SAMPLE_TRAFFIC: share_of,
     ALLOW_PICKLE: pickle_of,
     TRUSTED_TYPES: types_of,
+    ALLOW_CODE: code_of,
+    SANDBOX: confinement_of,
+    TIMEOUT: seconds_of,
+    ERROR_STATUS: status_of,
+    ISOLATED: isolated_of,
+    MODELS: models_of,
 }
 _RESERVED_PREFIXES = ("INLET_", "LD_", "DYLD_", "BASH_")
 _RESERVED = frozenset(
@@ -137,6 +154,8 @@ def _model(document: dict[str, Any], stored: Spec | None, seal: Seal) -> Model:
     secrets = sent.get("secrets") or {}
     for field, names in (("model.env", env), ("model.secrets", secrets)):
         _check_names(field, names)
+    if MODELS in secrets:  # what it lists is checked and looked up, which secrets are not opened for
+        raise Invalid("is no secret: send it in model.env", field=f"model.secrets.{MODELS}")
     for name in secrets:
         if name in env:
             raise Invalid("is in model.env too; send it once", field=f"model.secrets.{name}")

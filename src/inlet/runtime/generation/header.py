@@ -1,0 +1,107 @@
+"""What a GGUF file says about its model before the weights: as much as memory and context are planned by.
+
+Called by `opening`. The format is that of ggml's `docs/gguf.md`, versions 2 and 3, little-endian. Reads no tensors and keeps
+no vocabulary. A file that breaks the format is `Refused`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from inlet.core.errors import Refused
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_MOST_KEYS, _MOST_ITEMS, _LONGEST = 10_000, 10_000_000, 100_000_000
+_KEPT_ITEMS = 4_096  # of an array: one number per layer is kept, a vocabulary is not
+_LIKE_KEYS = 64  # heads' size of nearly all models that do not say
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`context`: tokens that the model was trained for. `cache_bytes`: of keys and values in fp16, per token."""
+
+    architecture: str
+    context: int
+    cache_bytes: int
+    has_template: bool
+
+
+def read_header(file: Path) -> Header:
+    """Read one file, or the first part of a split one."""
+    try:
+        with file.open("rb") as content:
+            values = _values(content)
+    except (struct.error, ValueError, MemoryError) as error:
+        raise Refused(f"{file.name} is not a GGUF file that can be read ({error})", field="model") from error
+    architecture = values.get("general.architecture")
+
+    def number(key: str, default: int) -> int:
+        value = values.get(f"{architecture}.{key}", default)
+        return int(value) if isinstance(value, int | float) else default
+
+    heads = number("attention.head_count", 1)
+    size = number("embedding_length", heads * _LIKE_KEYS) // max(heads, 1)
+    per_head = number("attention.key_length", size) + number("attention.value_length", size)
+    layers = number("block_count", 0)
+    shared = values.get(f"{architecture}.attention.head_count_kv")  # one number, or one per layer
+    all_heads = (
+        int(sum(shared)) if isinstance(shared, list) else layers * number("attention.head_count_kv", heads)
+    )
+    return Header(
+        architecture=str(architecture),
+        context=number("context_length", 0),
+        cache_bytes=2 * all_heads * per_head,
+        has_template="tokenizer.chat_template" in values,
+    )
+
+
+def _values(content: IO[bytes]) -> dict[str, Any]:
+    magic, version = content.read(4), _scalar(content, "I")
+    if magic != _MAGIC or version not in _VERSIONS:
+        raise ValueError(f"it begins with {magic!r}, version {version}")
+    _scalar(content, "Q")  # how many tensors
+    keys = _bounded(_scalar(content, "Q"), _MOST_KEYS)
+    return {_string(content): _value(content, _scalar(content, "I")) for _ in range(keys)}
+
+
+def _value(content: IO[bytes], kind: int) -> Any:
+    if kind == _STRING:
+        return _string(content)
+    if kind == _ARRAY:
+        kind, count = _scalar(content, "I"), _bounded(_scalar(content, "Q"), _MOST_ITEMS)
+        if kind == _STRING:
+            for _ in range(count):
+                content.seek(_bounded(_scalar(content, "Q"), _LONGEST), 1)
+            return None
+        size = struct.calcsize(f"<{_code(kind)}")
+        if count <= _KEPT_ITEMS:
+            return list(struct.unpack(f"<{count}{_code(kind)}", content.read(count * size)))
+        content.seek(count * size, 1)
+        return None
+    return _scalar(content, _code(kind))
+
+
+def _code(kind: int) -> str:
+    if kind not in _SCALARS:
+        raise ValueError(f"there is no type {kind}")
+    return _SCALARS[kind]
+
+
+def _scalar(content: IO[bytes], code: str) -> Any:
+    return struct.unpack(f"<{code}", content.read(struct.calcsize(f"<{code}")))[0]
+
+
+def _string(content: IO[bytes]) -> str:
+    return content.read(_bounded(_scalar(content, "Q"), _LONGEST)).decode(errors="replace")
+
+
+def _bounded(count: int, most: int) -> int:
+    if count > most:
+        raise ValueError(f"a length of {count} is not possible")
+    return count

@@ -1,0 +1,132 @@
+"""The packages that a repository's `requirements.txt` asks for, in an environment of its own. Called by `opening` in a thread.
+
+Made once for the same file, the same Python and the same settings of the installer, below the cache, and shared by all replicas
+that ask for it: nothing else of an endpoint may have a say in what is installed. One that was not finished is made again. The installer runs in the sandbox: what it installs may bring code that runs meanwhile. Unless an
+endpoint wants none of them, the server's own packages stand behind those that are installed, as in the stock container;
+what is there and fits is not installed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from inlet.core.errors import Refused, Unavailable
+from inlet.runtime import locks
+from inlet.runtime.handler.files import REQUIREMENTS
+from inlet.runtime.handler.sandbox import Sandbox
+from inlet.runtime.options import Options
+
+_LAST_LINES = 5  # of the installer, which say why it failed
+_LONGEST_PROGRESS = 120  # characters
+_TRANSIENT = ("Temporary failure", "timed out", "Connection", "No space left", "Max retries", "HTTP error 5")
+_PATHS = (".", "/", "-r", "-c", "-e", "--", "file:")  # how a line begins that names files of the repository
+# What the installer gets of the environment, beside its own settings. Those of certificates decide whom it believes.
+_PLAIN = (
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "PYTHONUNBUFFERED",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+_TELLING = ("PIP_", "SSL_CERT_", "REQUESTS_CA_BUNDLE")
+
+
+def parent(options: Options) -> Path:
+    """The folder of all environments, which is there afterwards."""
+    cache = Path.home() / ".cache" / "inlet" if options.cache is None else options.cache
+    folder = cache / "environments"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def made(folder: Path, options: Options, sandbox: Sandbox, report: Callable[[str], None]) -> Path:
+    """The environment's folder. `Refused` with the installer's last lines, `Unavailable` if it may work another time."""
+    target = parent(options) / _key(folder, options)
+    finished = target / "finished"
+    with locks.turn(
+        target.with_suffix(".lock"), report, "waiting for another replica that installs the same packages"
+    ):
+        if not finished.is_file():
+            shutil.rmtree(target, ignore_errors=True)
+            report("making an environment for the handler")
+            _make(target, inherits=not options.handler.isolated)
+            try:
+                _install(target, sandbox, report)
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
+            finished.touch()
+    return target
+
+
+def _key(folder: Path, options: Options) -> str:
+    content = (folder / REQUIREMENTS).read_bytes()
+    settings = sorted((name, value) for name, value in options.child_env.items() if name.startswith(_TELLING))
+    parts = [content.decode(errors="replace"), sys.version, sys.prefix, options.handler.isolated, settings]
+    if any(line.strip().startswith(_PATHS) for line in content.decode(errors="replace").splitlines()):
+        parts += [str(folder), sorted(_states(folder))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _states(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """What tells one state of the repository's files from another."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found = path.stat()
+            yield path.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns
+
+
+def _make(target: Path, *, inherits: bool) -> None:
+    # An installer of its own takes seconds to unpack.
+    with_pip = not inherits or importlib.util.find_spec("pip") is None
+    try:
+        venv.create(target, symlinks=True, with_pip=with_pip)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Unavailable(f"an environment for the handler's packages cannot be made: {error}") from error
+    if inherits:
+        (packages,) = target.glob("lib/python*/site-packages")
+        (packages / "server.pth").write_text("".join(f"{path}\n" for path in site.getsitepackages()))
+
+
+def _install(target: Path, sandbox: Sandbox, report: Callable[[str], None]) -> None:
+    for path in (target, *target.rglob("*")):
+        if not path.is_symlink():
+            sandbox.own(path)
+    python = str(target / "bin" / "python")
+    # Relative paths in the file are meant from its folder, in which nothing must be taken for the installer (-P).
+    command = sandbox.command(
+        "env", "-C", sandbox.repository, python, "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
+        "--no-cache-dir", "--progress-bar", "off", "-r", REQUIREMENTS, writable=[target],
+    )  # fmt: skip
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        command,
+        env={
+            name: value for name, value in sandbox.env.items() if name in _PLAIN or name.startswith(_TELLING)
+        },
+        cwd=sandbox.scratch / "home",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        try:
+            for line in process.stdout:
+                text = line.decode(errors="replace").strip()
+                last.append(text)
+                report(f"installing the handler's packages: {text[:_LONGEST_PROGRESS]}")
+            code = process.wait()
+        finally:
+            process.kill()
+    if code == 0:
+        return
+    words = " / ".join(line for line in last if line)
+    failure = Unavailable if any(sign in words for sign in _TRANSIENT) else Refused
+    raise failure(f"the packages of {REQUIREMENTS} cannot be installed: {words}", field=None)

@@ -1,0 +1,50 @@
+"""The program that a worker's child runs for a task: `load` opens the model, what it returns answers requests.
+
+Called by `worker/child`, which knows nothing of tasks. A head is `{inputs, parameters}` or, back, `{value, types}` with the
+blobs' content types; of a stream each piece is `{piece}`. A caller's mistake is `{refused: {field, message}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from inlet.runtime.pipelines.call import BadInput, Call, Result
+from inlet.runtime.pipelines.child.opening import Model, open_model
+
+Reply = tuple[dict[str, Any], list[bytes]]
+
+
+def load(
+    settings: Mapping[str, Any], report: Callable[[str], None]
+) -> Callable[[Mapping[str, Any], list[bytes]], Reply | Iterator[Reply]]:
+    """The function that answers, once the model has answered a call of its own (`settings["sample"]`)."""
+    report("opening the model with transformers")
+    model = open_model(
+        Path(settings["folder"]), settings["task"], settings["threads"], settings["trust_remote_code"]
+    )
+    report("warming up")
+    sample = settings["sample"]
+    model.answer(
+        Call(sample["inputs"], sample["parameters"], [bytes.fromhex(blob) for blob in sample["blobs"]])
+    )
+    return lambda head, blobs: _answer(model, head, blobs)
+
+
+def _answer(model: Model, head: Mapping[str, Any], blobs: list[bytes]) -> Reply | Iterator[Reply]:
+    try:
+        result = model.answer(Call(head["inputs"], head["parameters"], blobs))
+    except BadInput as error:
+        return {"refused": {"field": error.field, "message": error.message}}, []
+    if isinstance(result, Result):
+        return (
+            {"value": result.value, "types": [blob.content_type for blob in result.blobs]},
+            [blob.content for blob in result.blobs],
+        )
+    return _pieces(result)
+
+
+def _pieces(pieces: Iterator[dict[str, Any]]) -> Iterator[Reply]:
+    for piece in pieces:
+        yield {"piece": piece}, []

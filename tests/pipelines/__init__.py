@@ -1,0 +1,1 @@
+"""Small models of many architectures, and a process with torch that asks them: by our worker's code, and by transformers."""

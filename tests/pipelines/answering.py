@@ -1,0 +1,117 @@
+"""A process with torch: answers calls by the worker's program, and the same questions by transformers alone.
+
+    python -m tests.pipelines.answering FOLDER
+
+One JSON object per line in, one out. Runs in the reference environment.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from inlet.runtime.pipelines.child.opening import CannotOpen
+from inlet.runtime.pipelines.child.program import load
+from inlet.runtime.pipelines.tasks import sample
+from tests.pipelines.models import make
+
+BELOW = Path(sys.argv[1])
+
+
+@cache
+def opened(model: str, task: str) -> Any:
+    call = sample(task)
+    settings = {
+        "folder": str(make(model, BELOW)), "task": task, "threads": 1, "trust_remote_code": False,
+        "sample": {"inputs": call.inputs, "parameters": call.parameters, "blobs": [blob.hex() for blob in call.blobs]},
+    }  # fmt: skip
+    return load(json.loads(json.dumps(settings)), lambda _: None)
+
+
+@cache
+def pipeline(model: str, task: str) -> Any:
+    return transformers.pipeline(task, model=str(make(model, BELOW)), device="cpu")
+
+
+def answer(asked: dict[str, Any]) -> Any:
+    """What the worker's program replies."""
+    head = {"inputs": asked["inputs"], "parameters": asked["parameters"]}
+    try:
+        reply = opened(asked["model"], asked["task"])(
+            head, [base64.b64decode(blob) for blob in asked["blobs"]]
+        )
+    except CannotOpen as error:
+        return {"refused": {"field": "model", "message": str(error)}}
+    if isinstance(reply, tuple):
+        told, blobs = reply
+        contents = [base64.b64encode(blob).decode() for blob in blobs]
+        return told if "refused" in told else {**told, "blobs": contents}
+    pieces = [piece for (piece, _), _ in zip(reply, range(asked.get("most", 1_000)), strict=False)]
+    reply.close()
+    return {"pieces": [piece["piece"] for piece in pieces]}
+
+
+def expect(asked: dict[str, Any]) -> Any:
+    """What transformers' own pipeline says."""
+    return {
+        "value": plain(pipeline(asked["model"], asked["task"])(media(asked["inputs"]), **asked["parameters"]))
+    }
+
+
+def generate(asked: dict[str, Any]) -> Any:
+    """What `generate` makes of a text, without anything of ours around it."""
+    folder = make(asked["model"], BELOW)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
+    with torch.no_grad():
+        made = model.generate(**tokenizer(asked["inputs"], return_tensors="pt"), **asked["parameters"])
+    return {"value": tokenizer.batch_decode(made, skip_special_tokens=True)}
+
+
+def media(value: Any) -> Any:
+    if isinstance(value, dict) and "$image" in value:
+        from PIL import Image
+
+        return Image.open(io.BytesIO(base64.b64decode(value["$image"]))).convert("RGB")
+    if isinstance(value, dict):
+        return {name: media(item) for name, item in value.items()}
+    return value
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str | bool | int | None):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    return value.tolist() if hasattr(value, "tolist") else "…"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            told = {"answer": answer, "expect": expect, "generate": generate}[asked["do"]](asked)
+        except Exception:  # noqa: BLE001 - the test that asked shows it
+            told = {"failed": traceback.format_exc()}
+        sys.__stdout__.write(json.dumps(told, allow_nan=False) + "\n")
+        sys.__stdout__.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""A replica whose model is served by somebody else's program: real processes, real sockets."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.runtime.process import Replica, eventually
+from tests.system import has_ended, reserved_port
+
+PROGRAM = Path(__file__).with_name("program.py")
+
+
+@contextmanager
+def program(folder: Path, *words: str, flags: tuple[str, ...] = ()) -> Iterator[Replica]:
+    """A replica in front of the test's program, whose folder is `folder`/p. It is not waited for."""
+    home = folder / "p"
+    home.mkdir()
+    command = [sys.executable, str(PROGRAM), "--folder", str(home), *words]
+    with Replica(folder, home, "custom", "--health-route", "/ready", *flags, "--", *command) as replica:
+        yield replica
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Replica]:
+    with program(tmp_path, "--port", "{port}") as replica:
+        (tmp_path / "p" / "healthy").touch()
+        yield replica.ready()
+
+
+def child(replica: Replica) -> psutil.Process:
+    return psutil.Process(replica.http.get("/who").json()["pid"])
+
+
+def test_it_is_ready_when_its_program_is(tmp_path: Path) -> None:
+    with program(tmp_path, "--socket", "{socket}") as replica:
+        told = "p was started; its health route /ready answers 503"
+        eventually(lambda: any(told.split(";")[1] in line for line in replica.notifications()))
+        assert replica.http.get("/health").status_code == 503
+        (tmp_path / "p" / "healthy").touch()
+        replica.ready()
+        assert {"one line", "and another"} <= set(replica.log.read_text().splitlines())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_requests_and_answers_pass_as_they_are(served: Replica, method: str) -> None:
+    answer = served.http.request(
+        method,
+        "/some%20place/ä?a=1&b=%2F",
+        content=b"" if method == "GET" else b"content",
+        headers={"x-mine": "1", "connection": "x-private", "x-private": "1", "content-type": "text/odd"},
+    )
+    assert answer.status_code == 201
+    assert answer.headers["content-type"] == "application/x-seen"
+    assert answer.headers["x-own"] == "yes"
+    assert "keep-alive" not in answer.headers
+    seen = answer.json()
+    assert (seen["method"], seen["path"], seen["query"]) == (method, "/some%20place/%C3%A4", "a=1&b=%2F")
+    assert seen["body"] == ("" if method == "GET" else "content")
+    headers = dict(seen["headers"])
+    assert headers["x-mine"] == "1"
+    assert headers["content-type"] == "text/odd"
+    assert "x-private" not in headers
+
+
+def test_it_knows_where_to_listen_and_where_the_model_is(served: Replica, tmp_path: Path) -> None:
+    environment = served.http.get("/").text  # the replica's own
+    assert environment == "Ok"
+    environment = served.post({}).json()["environment"]
+    assert environment["HF_MODEL_DIR"] == str(tmp_path / "p")
+    assert int(environment["PORT"]) > 0
+    assert "INLET_PARENT_PID" not in environment
+
+
+def test_health_and_metrics_stay_the_replicas_own(served: Replica) -> None:
+    assert served.http.get("/health").text == "Ok"
+    assert "inlet_replica_requests" in served.http.get("/metrics").text
+    assert served.http.post("/health").status_code == 201
+    assert served.http.get("/info").status_code == 201
+
+
+def test_pieces_come_as_they_are_made(served: Replica, tmp_path: Path) -> None:
+    with served.http.stream("POST", "/pieces", content=b"first\nsecond\n") as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces).startswith(b"first")  # long before the end, which nobody has allowed yet
+        (tmp_path / "p" / "go-on").touch()
+        assert b"".join(pieces).endswith(b"the end")
+
+
+def test_who_leaves_is_missed_at_the_program(served: Replica, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(served.socket))
+        caller.sendall(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n")
+        eventually((tmp_path / "p" / "asked").exists)
+    eventually((tmp_path / "p" / "left").exists)
+
+
+def test_a_program_that_dies_is_replaced_and_only_open_requests_notice(served: Replica) -> None:
+    before = child(served)
+    answer = served.http.get("/die")
+    assert answer.status_code == 502
+    assert "ended or broke off" in answer.json()["error"]
+    eventually(lambda: "starting it again" in served.log.read_text())
+    assert has_ended(before)
+    after = served.http.get("/who")  # waits until it is back
+    assert after.status_code == 201
+    assert after.json()["pid"] != before.pid
+    assert "ended with code 3; its last words:" in served.log.read_text()
+    assert "I was told to" in served.log.read_text()
+
+
+def test_who_cannot_wait_for_it_is_told(served: Replica, tmp_path: Path) -> None:
+    (tmp_path / "p" / "healthy").unlink()  # so that it does not come back
+    served.http.get("/die")
+    answer = served.http.get("/who", headers={"x-inlet-timeout": "0.1"})
+    assert answer.status_code == 503
+    assert "is being started again" in answer.json()["error"]
+    (tmp_path / "p" / "healthy").touch()
+    assert served.http.get("/who").status_code == 201
+
+
+def test_it_dies_with_the_replica(served: Replica) -> None:
+    process = child(served)
+    served.process.kill()
+    eventually(lambda: has_ended(process))
+
+
+def test_a_drain_finishes_what_is_open(served: Replica, tmp_path: Path) -> None:
+    process = child(served)
+    with served.http.stream("POST", "/pieces", content=b"first\n") as answer:
+        pieces = answer.iter_raw()
+        next(pieces)
+        served.terminate()
+        eventually(lambda: "STOPPING=1" in served.notifications())
+        (tmp_path / "p" / "go-on").touch()
+        assert b"".join(pieces) == b"the end"
+    assert served.ended() == 0
+    eventually(lambda: has_ended(process))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (("no-such-program",), 78, "there is no program 'no-such-program' on this machine; install it"),
+        (("vllm", "serve"), 78, "on PATH: pip install vllm"),
+        (("/dev/null",), 78, "null ended with code 126; its last words: /dev/null: Permission denied"),
+        (
+            (sys.executable, "-c", "print('not', 'today'); exit(4)"),
+            1,
+            "ended with code 4; its last words: not today",
+        ),
+        ((sys.executable, "-c", "exit(78)"), 78, "ended with code 78; its last words: nothing"),
+    ],
+)
+def test_a_start_that_fails_says_why(tmp_path: Path, words: tuple[str, ...], code: int, reason: str) -> None:
+    with Replica(tmp_path, tmp_path, "", "--", *words) as replica:
+        assert replica.ended() == code
+    assert reason in replica.termination_log.read_text()
+
+
+def test_a_port_of_its_own_is_kept(tmp_path: Path) -> None:
+    with reserved_port() as port:
+        flags = ("--program-port", str(port))
+        with program(tmp_path, "--port", "${PORT}", flags=flags) as replica:
+            (tmp_path / "p" / "healthy").touch()
+            assert replica.ready().post({}).json()["environment"]["PORT"] == str(port)

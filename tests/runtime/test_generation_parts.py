@@ -1,0 +1,162 @@
+"""The pure parts of text generation: which file, how much context, which parameters; bad ones are refused and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inlet.core.errors import Invalid, Refused
+from inlet.runtime.generation import files, openai
+from inlet.runtime.generation.header import Header, read_header
+from inlet.runtime.generation.parameters import KNOWN, read
+from inlet.runtime.generation.plan import make_plan
+from inlet.runtime.generation.settings import Mode, Settings
+
+GB = 10**9
+SIZES = {
+    "m-Q4.gguf": 4 * GB, "m-Q8.gguf": 8 * GB, "big/m-F16-00001-of-00002.gguf": 9 * GB, "big/m-F16-00002-of-00002.gguf": 7 * GB,
+    "mmproj-m.gguf": GB, "config.json": 10,
+}  # fmt: skip
+MODEL = Header(architecture="llama", context=32_768, cache_bytes=100_000, has_template=True)
+
+
+@pytest.mark.parametrize(
+    ("named", "memory", "chosen"),
+    [
+        (None, 6 * GB, ["m-Q4.gguf"]),
+        (None, 11 * GB, ["m-Q8.gguf"]),
+        (None, 20 * GB, ["big/m-F16-00001-of-00002.gguf", "big/m-F16-00002-of-00002.gguf"]),
+        ("/repository/m-Q4.gguf", 20 * GB, ["m-Q4.gguf"]),
+        (
+            "big/m-F16-00002-of-00002.gguf",
+            GB,
+            ["big/m-F16-00001-of-00002.gguf", "big/m-F16-00002-of-00002.gguf"],
+        ),
+    ],
+)
+def test_the_largest_that_fits_is_chosen_or_the_one_that_is_named(
+    named: str | None, memory: int, chosen: list[str]
+) -> None:
+    assert list(files.choose(SIZES, named=named, memory=memory)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named", "reason"),
+    [
+        (SIZES, None, "m-Q4.gguf alone has 4.0 GB of weights, and 1.0 GB of memory are there"),
+        (
+            SIZES,
+            "m-Q5.gguf",
+            "LLAMA_ARG_MODEL: there is no file 'm-Q5.gguf'; there are: big/m-F16-00001-of-00002.gguf, m-Q4",
+        ),
+        (
+            {"a-00001-of-00002.gguf": 1},
+            None,
+            "a-00002-of-00002.gguf is missing, a part of a-00001-of-00002.gguf",
+        ),
+    ],
+)
+def test_a_file_that_is_not_there_or_does_not_fit(
+    sizes: dict[str, int], named: str | None, reason: str
+) -> None:
+    with pytest.raises(Refused, match=re.escape(reason)):
+        files.choose(sizes, named=named, memory=GB)
+
+
+def test_context_is_what_fits() -> None:
+    plenty = make_plan(MODEL, GB, Settings(), 16 * GB)
+    assert (plenty.context, plenty.parallel) == (8192, 4)
+    tight = make_plan(MODEL, GB, Settings(), 2 * GB)
+    assert 512 <= tight.context < 8192
+    assert tight.context % 256 == 0
+    asked = make_plan(MODEL, GB, Settings(context=8192, parallel=2), 16 * GB)
+    assert (asked.context, asked.parallel) == (4096, 2)
+    for plan in (plenty, tight, asked):
+        assert plan.prompts >= 0
+
+
+@given(
+    weights=st.integers(0, 40 * GB), memory=st.integers(GB // 10, 64 * GB), cache=st.integers(0, 2**22), trained=st.integers(0, 2**20),
+    context=st.none() | st.integers(1, 2**20), parallel=st.none() | st.integers(1, 256),
+)  # fmt: skip
+def test_a_plan_fits_or_is_refused(
+    weights: int, memory: int, cache: int, trained: int, context: int | None, parallel: int | None
+) -> None:
+    header = Header("llama", trained, cache, has_template=False)
+    try:
+        plan = make_plan(header, weights, Settings(context=context, parallel=parallel), memory)
+    except Refused:
+        return
+    assert plan.context >= 1
+    assert weights + plan.context * plan.parallel * cache + plan.prompts <= memory
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"),
+    [
+        ({"LLAMA_ARG_N_PARALLEL": "0"}, "LLAMA_ARG_N_PARALLEL: '0' is not a whole number from 1 to 256"),
+        ({"LLAMA_ARG_POOLING": "most"}, "LLAMA_ARG_POOLING: 'most' is not one of mean, cls, last, rank"),
+        ({"LLAMA_ARG_EMBEDDINGS": "2"}, "LLAMA_ARG_EMBEDDINGS: '2' is not 1 or 0"),
+        (
+            {"LLAMA_ARG_N_GPU_LAYERS": "3"},
+            "LLAMA_ARG_N_GPU_LAYERS: layers are computed on the processor here",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_read(env: dict[str, str], reason: str) -> None:
+    with pytest.raises(Refused, match=re.escape(reason)):
+        Settings.from_env(env)
+
+
+def test_settings() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"LLAMA_ARG_RERANKING": "true"}).mode is Mode.RERANKING
+    assert Settings.from_env({"LLAMA_ARG_CTX_SIZE": "0"}).context is None
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_no_file_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + content)
+    with contextlib.suppress(Refused):
+        read_header(file)
+
+
+_VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from([*sorted(KNOWN), "generate_kwargs", "odd"]), _VALUES))
+def test_parameters_are_read_or_refused(values: dict[str, Any]) -> None:
+    with contextlib.suppress(Invalid):
+        assert 1 <= read(values, context=100, full_text=False).sampling["n_predict"] <= 100
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(
+        st.sampled_from(["messages", "tools", "response_format", "stop", "stream", "lora"]), _VALUES
+    )
+)
+def test_chats_are_changed_or_refused(body: dict[str, Any]) -> None:
+    with contextlib.suppress(Invalid):
+        assert openai.chat(body)["messages"]
+
+
+def test_greedy_unless_something_asks_for_chance() -> None:
+    assert read({}, context=9, full_text=False).sampling["temperature"] == 0
+    assert read({"do_sample": False, "top_p": 0.5}, context=9, full_text=False).seed is None
+    chance = read({"top_p": 0.5, "seed": 2**33}, context=9, full_text=False)
+    assert chance.seed == 2**33
+    assert chance.sampling["seed"] < 2**32 - 1

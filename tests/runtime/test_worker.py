@@ -1,0 +1,221 @@
+"""A worker by itself: children that come and go, and the requests that wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from inlet.core.errors import TimedOut, Unavailable
+from inlet.runtime.answers import Answer
+from inlet.runtime.dialect import Dialect
+from inlet.runtime.metrics import Metrics
+from inlet.runtime.serving import Asked
+from inlet.runtime.worker.frames import Garbled, Message, pack, read
+from inlet.runtime.worker.program import CHILD, Program, Question
+from inlet.runtime.worker.serving import ProgramError, Worker
+
+WITHIN_S = 60.0
+
+PROGRAM = """
+import os, time
+
+def load(settings, report):
+    report("loading")
+    return answer
+
+def answer(head, blobs):
+    word = blobs[0].decode()
+    if word == "pid":
+        return {}, [str(os.getpid()).encode()]
+    if word == "exit":
+        os._exit(1)
+    if word == "flood":
+        return (({}, [b"x" * 1_000_000]) for _ in range(100))
+    if word == "hang":
+        time.sleep(3600)
+    if word == "wrong":
+        return {"kind": "what"}, "no bytes"
+    return {}, [b"a", word.encode()]
+"""
+
+
+@dataclass
+class Plain:
+    """Bodies as they are."""
+
+    task: str = "test"
+
+    def question(self, asked: Asked) -> Question:
+        return Asking(Message({}, [asked.content]))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {}
+
+
+@dataclass
+class Asking:
+    """Replies as they are."""
+
+    message: Message
+
+    def answer(self, reply: Message) -> Answer:
+        return Answer(200, b"".join(reply.blobs))
+
+    def stream(self, first: Message, rest: AsyncGenerator[Message, None]) -> Answer:
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            try:
+                yield b"".join(first.blobs)
+                async for piece in rest:
+                    yield b"".join(piece.blobs)
+            finally:
+                await rest.aclose()
+
+        return Answer(200, pieces())
+
+
+@asynccontextmanager
+async def worker(
+    folder: Path, program: str = PROGRAM, *, seconds: float = WITHIN_S, pauses: Sequence[float] = (0.0,)
+) -> AsyncIterator[Worker]:
+    file = folder / "program.py"
+    file.write_text(program)
+    made = Program(
+        "test", [sys.executable, "-P", str(CHILD)], str(file), {}, dict(os.environ), folder, seconds, Plain()
+    )
+    serving = Worker(made, max_wait=WITHIN_S, metrics=Metrics(), pauses=pauses)
+    await serving.start(lambda _: None)
+    try:
+        yield serving
+    finally:
+        serving.close()
+
+
+async def ask(serving: Worker, word: str, patience: float | None = None) -> bytes:
+    loop = asyncio.get_running_loop()
+    asked = Asked("/", word.encode(), {}, "", Dialect.TOOLKIT, loop.time(), patience)
+    async with asyncio.timeout(WITHIN_S):
+        answer = await serving.answer(asked)
+        if isinstance(answer.body, bytes):
+            return answer.body
+        return b"".join([piece async for piece in answer.body])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.01)
+
+
+async def test_requests_are_answered_in_order_by_one_child(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        words = [str(n) for n in range(20)]
+        assert await asyncio.gather(*(ask(serving, word) for word in words)) == [
+            f"a{word}".encode() for word in words
+        ]
+
+
+async def test_another_child_goes_on_with_what_waits(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        first = await ask(serving, "pid")
+        outcomes = await asyncio.gather(
+            ask(serving, "exit"), ask(serving, "pid"), ask(serving, "wrong"), return_exceptions=True
+        )
+        assert isinstance(outcomes[0], ProgramError)
+        assert outcomes[0].status == 500
+        assert isinstance(outcomes[1], bytes)
+        assert outcomes[1] != first
+        assert isinstance(outcomes[2], ProgramError)
+        assert await ask(serving, "pid") == outcomes[1]
+
+
+async def test_a_child_that_dies_idle_is_replaced_at_once(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        first = int(await ask(serving, "pid"))
+        psutil.Process(first).kill()
+        await until(lambda: not psutil.pid_exists(first))
+        # One that was sent to the dead child before that was noticed is lost with it.
+        assert await ask(serving, "pid") != str(first).encode()
+
+
+async def test_a_slow_reader_and_one_that_leaves_do_not_lose_the_next_answer(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        loop = asyncio.get_running_loop()
+        answer = await serving.answer(Asked("/", b"flood", {}, "", Dialect.TOOLKIT, loop.time(), None))
+        assert not isinstance(answer.body, bytes)
+        assert len(await anext(answer.body)) == 1_000_000
+        await answer.body.aclose()
+        assert await ask(serving, "b") == b"ab"
+        assert len(await ask(serving, "flood")) == 100_000_000
+
+
+async def test_a_caller_that_leaves_while_it_waits_costs_nothing(tmp_path: Path) -> None:
+    async with worker(tmp_path, seconds=1) as serving:
+        hangs = asyncio.create_task(ask(serving, "hang"))
+        waits = asyncio.create_task(ask(serving, "exit"))
+        await asyncio.sleep(0)
+        waits.cancel()
+        with pytest.raises(TimedOut):
+            await hangs
+        first = await ask(serving, "pid", WITHIN_S)
+        assert await ask(serving, "pid", WITHIN_S) == first
+
+
+async def test_what_waits_while_there_is_no_child_is_told_so(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        (tmp_path / "program.py").write_text("import time\ntime.sleep(3600)\n")
+        with pytest.raises(ProgramError):
+            await ask(serving, "exit")
+        with pytest.raises(Unavailable, match="the test ended with code 1; it is started again"):
+            await ask(serving, "a", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("raise OSError('no disk')", "the test did not start: no disk"),
+        ("import os; os._exit(3)", "ended with code 3"),
+    ],
+)
+async def test_one_that_cannot_start_any_more_is_given_up(tmp_path: Path, then: str, reason: str) -> None:
+    async with worker(tmp_path) as serving:
+        (tmp_path / "program.py").write_text(then)
+        waits = asyncio.gather(ask(serving, "exit"), ask(serving, "a"), return_exceptions=True)
+        async with asyncio.timeout(WITHIN_S):
+            assert reason in await serving.given_up()
+        outcomes = await waits
+        assert isinstance(outcomes[1], Unavailable)
+        with pytest.raises(Unavailable, match=reason):
+            await ask(serving, "a")
+
+
+async def test_a_worker_that_is_closed_leaves_no_process(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        child = int(await ask(serving, "pid"))
+    await until(lambda: not psutil.pid_exists(child))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"\xff\xff\xff\xff", b"\0\0\0\x01{", b"\0\0\0\x02{}", b'\0\0\0\x0e{"blobs":[-1]}', b'\0\0\0\x13{"blobs":[99999999999]}'[:23]],
+)  # fmt: skip
+async def test_what_is_no_frame_is_told(frame: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame)
+    reader.feed_eof()
+    with pytest.raises((Garbled, EOFError)):
+        await read(reader)
+
+
+async def test_a_frame_comes_as_it_went() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"".join(pack(Message({"a": None}, [b"", b"xy"]))))
+    assert await read(reader) == Message({"a": None}, [b"", b"xy"])
