@@ -92,8 +92,9 @@ def test_ready_made_files_are_fetched_instead_of_weights_that_cannot_be_used(
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(file)
     ask = (
-        "import sys; from pathlib import Path; from inlet.runtime.sources import fetch; "
-        "print(fetch(sys.argv[1], commit=sys.argv[2], cache=Path(sys.argv[3]), token=None, progress=print))"
+        "import sys; from pathlib import Path; from inlet.runtime.sources import Selection, fetch; "
+        "from inlet.runtime.origins.files import selected; "
+        "print(fetch(sys.argv[1], commit=sys.argv[2], cache=Path(sys.argv[3]), token=None, progress=print, selection=Selection('a', selected)))"
     )
     command = [sys.executable, "-c", ask, NAME, hub.commit(NAME), str(tmp_path / "cache")]
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}

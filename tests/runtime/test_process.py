@@ -98,7 +98,7 @@ CLASSIFY, TAG, FEATURES = "text-classification", "token-classification", "featur
 @pytest.mark.parametrize(
     ("model", "task", "change", "reason"),
     [
-        ("topics", CLASSIFY, without("config.json"), "the model has no config.json"),
+        ("topics", CLASSIFY, without("config.json"), "model: the repository has neither a config.json"),
         ("topics", CLASSIFY, without("model.safetensors"), "the model has no safetensors weights"),
         ("topics", CLASSIFY, without("tokenizer.json"), "the model has no tokenizer.json"),
         ("topics", CLASSIFY, edit("config.json", model_type="deberta"),
@@ -122,8 +122,10 @@ CLASSIFY, TAG, FEATURES = "text-classification", "token-classification", "featur
         ("topics", TAG, None, "task: the model is a BertForSequenceClassification: it does text-classification, not"),
         ("entities", CLASSIFY, None, "task: the model is a BertForTokenClassification: it does token-classification"),
         ("bare", CLASSIFY, None, "task: the model has no classification head (BertModel), so it cannot do text-class"),
-        ("bare", "", None, "task: no task was given; supported: text-classification"),
-        ("bare", "translation", None, "task: the task 'translation' is not supported yet; supported:"),
+        ("bare", "", None, "task: no task was given; known: audio-classification"),
+        ("bare", "no-such-task", None, "task: the task 'no-such-task' is not known; known:"),
+        ("bare", "translation", None,
+         "model: translation is computed by torch; that takes torch and transformers: install inlet-endpoints[torch]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_refused_with_a_reason(

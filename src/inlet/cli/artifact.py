@@ -245,14 +245,20 @@ def _fetch(
     """What the model is, and the folder with its files."""
     from inlet.control.lookup import look_up
     from inlet.core.spec import Image, Model
-    from inlet.runtime.sources import fetch
+    from inlet.runtime.origins import files
+    from inlet.runtime.sources import Selection, fetch
 
     repository = words.repository_of(model, Path.cwd(), Path.home())
     token = os.environ.get("HF_TOKEN")
     wanted = Model(repository, "pytorch", Image("huggingface"), revision=revision, task=task)
     source = asyncio.run(look_up(wanted, token=token))
     folder = fetch(
-        source.location, commit=source.commit, cache=settings.downloads, token=token, progress=show
+        source.location,
+        commit=source.commit,
+        cache=settings.downloads,
+        token=token,
+        progress=show,
+        selection=Selection("encoder", files.selected),
     )
     return source, folder
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from inlet.core.endpoint import Source
 from inlet.core.errors import Refused, Unavailable
+from inlet.core.handlers import CLASSES, is_ignored
 from inlet.core.models import MODELS, Listed, entry_field, models_of, name_of, own_first
 from inlet.core.spec import Model
 from inlet.core.tasks import TASKS, guess_task, is_model
@@ -109,7 +110,7 @@ def _in_folder(path: Path, model: Model) -> Source:
         config = {} if bare else json.loads((folder / "config.json").read_bytes())
     except OSError as error:
         raise Refused(
-            f"{model.repository}: {error.strerror}: it must be a folder with a config.json, a scikit-learn model or a .gguf file"
+            f"{model.repository}: {error.strerror}: it must be a folder with a config.json, a scikit-learn model, a .gguf file or a handler.py"
         ) from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"{model.repository}: config.json is not JSON ({error})") from error
@@ -159,7 +160,8 @@ def _on_hub(model: Model, token: str | None) -> Source:
 
 
 def _task(model: Model, config: Mapping[str, Any], files: set[str], tag: str | None) -> str:
-    task = model.task or guess_task(config, files, tag) or (CUSTOM if model.image.kind == CUSTOM else None)
+    wanted = files - set(CLASSES) if is_ignored(model.env) else files
+    task = model.task or guess_task(config, wanted, tag) or (CUSTOM if model.image.kind == CUSTOM else None)
     if task is None:
         raise Refused(
             f"the task of {model.repository} cannot be told from its files: set model.task to one of "

@@ -64,7 +64,7 @@ def _check(
             raise Invalid(f"there is no folder {repository}", field=field)
         if not of_any_kind and not is_model({entry.name for entry in folder.iterdir() if entry.is_file()}):
             raise Invalid(
-                f"{repository} has no config.json, no scikit-learn model (.skops, .joblib, .pkl) and no .gguf file: name the "
+                f"{repository} has no config.json, no scikit-learn model (.skops, .joblib, .pkl), no .gguf file and no handler.py: name the "
                 "folder of a model",
                 field=field,
             )

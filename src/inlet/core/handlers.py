@@ -1,4 +1,4 @@
-"""How an endpoint wants its repository's handler to be run, as variables of its own. Pure.
+"""Whether a repository has a handler, and how its endpoint wants it to be run, as variables of its own. Pure.
 
 Read by the API, which refuses what cannot be, and by replicas.
 """
@@ -6,12 +6,16 @@ Read by the API, which refuses what cannot be, and by replicas.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from inlet.core.errors import Invalid
 from inlet.core.trust import flag_of
 
+CLASSES = {"handler.py": "EndpointHandler", "pipeline.py": "PreTrainedPipeline"}
+"""Files that may hold a handler, the present name first, each with the class that it must have."""
+TASK = "custom"
+"""Of what a handler answers."""
 IGNORED = "IGNORE_CUSTOM_HANDLER"
 TIMEOUT = "INLET_HANDLER_TIMEOUT"
 ERROR_STATUS = "INLET_HANDLER_ERROR_STATUS"
@@ -33,10 +37,22 @@ class HandlerOptions:
     isolated: bool
 
 
+def handler_file(names: Collection[str]) -> str | None:
+    """Its name, None if there is none. The older name is also used for other things beside a model that needs no handler."""
+    if "handler.py" in names:
+        return "handler.py"
+    return "pipeline.py" if "pipeline.py" in names and "config.json" not in names else None
+
+
+def is_ignored(environ: Mapping[str, str]) -> bool:
+    """Whether the model is to be served as if there were no handler."""
+    return environ.get(IGNORED, "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
+
+
 def handler_options(environ: Mapping[str, str]) -> HandlerOptions:
     """What these variables say; `Invalid` names the one that cannot be read."""
     return HandlerOptions(
-        ignored=environ.get(IGNORED, "").strip().lower() in ("1", "true", "yes", "on", "y", "t"),
+        ignored=is_ignored(environ),
         seconds=seconds_of(environ.get(TIMEOUT) or "300"),
         error_status=status_of(environ.get(ERROR_STATUS) or "400"),
         isolated=isolated_of(environ.get(ISOLATED) or "0"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from inlet.core.handlers import TASK, handler_file
+
 TASKS = frozenset(
     {
         "custom", "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational",
@@ -26,12 +28,17 @@ _BY_ARCHITECTURE = (
     ("ForQuestionAnswering", "question-answering"),
     ("ForMaskedLM", "fill-mask"),
     ("ForImageClassification", "image-classification"),
+    ("ForObjectDetection", "object-detection"),
+    ("ForTableQuestionAnswering", "table-question-answering"),
+    ("ForSpeechSeq2Seq", "automatic-speech-recognition"),
+    ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
+    ("ForCTC", "automatic-speech-recognition"),
+    ("ForAudioClassification", "audio-classification"),
+    ("MTModel", "translation"),  # Marian's
     ("ForCausalLM", "text-generation"),
     ("Model", "feature-extraction"),
 )
 
-HANDLERS = frozenset({"handler.py", "pipeline.py"})
-"""Files of a repository that answer its requests themselves."""
 _GGUF = ".gguf"
 _ALONE = (".skops", ".joblib", ".pkl", ".pickle", _GGUF)  # models that need no config.json
 
@@ -39,14 +46,16 @@ _ALONE = (".skops", ".joblib", ".pkl", ".pickle", _GGUF)  # models that need no 
 def is_model(files: Collection[str]) -> bool:
     """Whether a folder with these files may be a model: it has a configuration, or a file of scikit-learn's or llama.cpp's."""
     return (
-        bool(HANDLERS.intersection(files))
+        handler_file(files) is not None
         or "config.json" in files
         or any(name.endswith(_ALONE) for name in files)
     )
 
 
 def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | None = None) -> str | None:
-    """The task by the Hub's own tag, else by the files, else by the architecture in `config.json`; None if unsure."""
+    """`custom` with a handler, else the task by the Hub's own tag, by the files, else by the architecture in `config.json`; None if unsure."""
+    if handler_file(files) is not None:
+        return TASK
     if tag in TASKS:
         return tag
     block = config.get("sklearn")

@@ -1,9 +1,8 @@
 """Where a model's files come from: a folder as it is, or the Hub into the cache, pinned to a commit.
 
 Called by `loader` in a thread. Downloads resume, are shared between replicas through the cache, and are not asked for
-again once complete: a restart needs no network. Only files that will be used are fetched, which `sklearn/files` and
-`origins/choose` tell from `config.json` and the list of files; Python files are not, unless a custom handler is: then all are. While the Hub is away, or the disk is full, it says so and tries again, for
-as long as the process is let live.
+again once complete: a restart needs no network. Only files that will be used are fetched, as a `Selection` tells. While the Hub is
+away, or the disk is full, it says so and tries again, for as long as the process is let live.
 """
 
 from __future__ import annotations
@@ -13,26 +12,17 @@ import errno
 import hashlib
 import json
 import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inlet.core.errors import InletError, Refused, Unavailable
 from inlet.runtime.build.config import read_config
-from inlet.runtime.handler.files import CLASSES as HANDLERS
-from inlet.runtime.handler.files import handler_file
-from inlet.runtime.origins.choose import Extras, choose
-from inlet.runtime.sklearn import files as sklearn_files
 
 _CONFIG = "config.json"
-_DESCRIPTIONS = re.compile(
-    r"config\.json|tokenizer\.json|tokenizer_config\.json|modules\.json|sentence_bert_config\.json"
-    r"|config_sentence_transformers\.json|[^/]+/config\.json|inlet-samples\.(jsonl|txt)"
-)
 _LONGEST_PAUSE_S = 30.0  # between two tries
 _TIMEOUT_S = 10.0  # without a byte from the Hub
 _STALLED_S = 4.0  # after so long without data it is said: well before the try is given up
@@ -45,12 +35,15 @@ Progress = Callable[[str], None]
 class Selection:
     """Which files of a repository are fetched.
 
-    `choose` gets the sizes of all files and `config.json`, and answers names, small files first. `label` tells selections
-    from one commit apart.
+    `choose` gets the sizes of all files and `config.json`, and answers names. `label` tells selections from one commit apart.
     """
 
     label: str
-    choose: Callable[[Mapping[str, int], Mapping[str, Any]], list[str]]
+    choose: Callable[[Mapping[str, int], Mapping[str, Any]], Collection[str]]
+
+
+ALL = Selection("all", lambda sizes, _: sizes)
+"""Everything, for programs that know themselves what they want."""
 
 
 def fetch(
@@ -60,16 +53,9 @@ def fetch(
     cache: Path | None,
     token: str | None,
     progress: Progress,
-    handlers: bool = True,
-    without_handler: Callable[[], object] = lambda: None,
-    selection: Selection | None = None,
+    selection: Selection,
 ) -> Path:
-    """The folder with the model's files: those that we would use, or a selection.
-
-    `Refused` when a person must act; waits while the Hub is away. `handlers`: whether a repository's own handler is wanted, if it
-    has one. `without_handler` is called before anything large is fetched of one that has none, and may refuse.
-    """
-    selection = selection or USED
+    """The folder with the model's files. `Refused` when a person must act; waits while the Hub is away."""
     path = location.removeprefix("file://")
     if path.startswith("/"):
         folder = Path(path)
@@ -77,13 +63,11 @@ def fetch(
             raise Refused(f"there is no folder {path}", field="model")
         return folder
     known = (
-        _complete(cache, location, commit, handlers, selection)
-        if cache is not None and commit is not None
-        else None
+        _complete(cache, location, commit, selection) if cache is not None and commit is not None else None
     )
     if known is not None:
         return known
-    return _Download(location, commit, cache, token, progress, handlers, without_handler, selection).run()
+    return _Download(location, commit, cache, token, progress, selection).run()
 
 
 class _Download:
@@ -96,15 +80,12 @@ class _Download:
         cache: Path | None,
         token: str | None,
         progress: Progress,
-        handlers: bool,
-        without_handler: Callable[[], object],
         selection: Selection,
     ) -> None:
         self._repository, self._commit, self._cache = repository, commit, cache
         # False, so that a token of whoever started this machine's server is not used by chance.
         self._token: str | bool = token or False
         self._progress = progress
-        self._handlers, self._without_handler = handlers, without_handler
         self._selection = selection
 
     def run(self) -> Path:
@@ -132,11 +113,9 @@ class _Download:
             config: Mapping[str, Any] = {}
             if _CONFIG in sizes:
                 config = read_config(self._fetch(_CONFIG, commit, hashes.get(_CONFIG), meter).parent)
-            if self._handlers and handler_file(sizes):
-                files = sorted(sizes, key=lambda name: sizes[name])
-            else:
-                self._without_handler()
-                files = self._selection.choose(sizes, config)
+            files = sorted(self._selection.choose(sizes, config), key=lambda name: (sizes[name], name))
+            if not files:
+                raise Refused("the repository has no model that can be served", field="model")
             meter.expect({name: sizes[name] for name in files})
             for name in files:
                 local = self._fetch(name, commit, hashes.get(name), meter)
@@ -146,9 +125,7 @@ class _Download:
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
             raise _explain(error, self._repository, self._commit, has_token=bool(self._token)) from error
         if self._cache is not None:
-            left_out = sorted(name for name in HANDLERS if name in sizes and name not in files)
-            marker = _marker(self._cache, self._repository, commit, self._selection)
-            _mark_complete(marker, folder, files, left_out)
+            _mark_complete(_marker(self._cache, self._repository, commit, self._selection), folder, files)
         return folder
 
     def _fetch(self, name: str, commit: str, sha256: str | None, meter: _Meter) -> Path:
@@ -169,32 +146,6 @@ class _Download:
         _check(local, name, sha256)
         meter.finish(name)
         return local
-
-
-def _choose(sizes: Mapping[str, int], config: Mapping[str, Any]) -> list[str]:
-    """The files to fetch, small ones first; of weights and graphs only what will be used."""
-    if files := sklearn_files.needed(sizes, config):
-        return sorted(files, key=lambda name: sizes[name])
-    if _CONFIG not in sizes:
-        raise Refused(
-            "the repository has neither a config.json, as a transformers model has, nor a scikit-learn model (model.skops, "
-            "model.joblib or model.pkl)",
-            field="model",
-        )
-    origin = choose(sizes, config, Extras.installed())
-    chosen = {*(name for name in sizes if _DESCRIPTIONS.fullmatch(name)), *origin.files}
-    return sorted(chosen, key=lambda name: sizes[name])
-
-
-def _all(sizes: Mapping[str, int], _: Mapping[str, Any]) -> list[str]:
-    return sorted(sizes, key=lambda name: sizes[name])
-
-
-USED = Selection("", _choose)
-"""What our own engines use."""
-
-ALL = Selection("all", _all)
-"""Everything, for programs that know themselves what they want."""
 
 
 def _check(file: Path, name: str, sha256: str | None) -> None:
@@ -329,20 +280,18 @@ def _marker(cache: Path, repository: str, commit: str, selection: Selection) -> 
     return cache / "complete" / f"{repository.replace('/', '--')}@{commit}{label}.json"
 
 
-def _mark_complete(path: Path, folder: Path, files: Iterable[str], left_out: list[str]) -> None:
+def _mark_complete(path: Path, folder: Path, files: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(f".{time.time_ns()}")
-    written.write_text(json.dumps({"folder": str(folder), "files": sorted(files), "left_out": left_out}))
+    written.write_text(json.dumps({"folder": str(folder), "files": sorted(files)}))
     written.replace(path)
 
 
-def _complete(cache: Path, repository: str, commit: str, handlers: bool, selection: Selection) -> Path | None:
-    """The folder of an earlier complete download, if everything is still there, and a handler as well if it is wanted."""
+def _complete(cache: Path, repository: str, commit: str, selection: Selection) -> Path | None:
+    """The folder of an earlier complete download, if everything is still there."""
     try:
         found = json.loads(_marker(cache, repository, commit, selection).read_text())
         folder = Path(found["folder"])
-        if handlers and found["left_out"]:
-            return None
         return folder if all((folder / name).is_file() for name in found["files"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # none, or not readable: download again

@@ -25,7 +25,6 @@ def fetched(options: Options, progress: Callable[[str], None]) -> Program:
         cache=options.cache,
         token=options.token,
         progress=progress,
-        handlers=False,
         selection=ALL,
     )
     return Program(options.command, health=options.health_route, port=options.program_port, folder=folder)

@@ -1,21 +1,17 @@
 """Which GGUF file of a repository is served: pure, from names and sizes.
 
-Called by `loader` before anything large is fetched, and again for the folder; both get the same answer.
+Asked by `ways`, before anything large is fetched and again for the folder; both get the same answer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
 
 import psutil
 
 from inlet.core.errors import Refused
-from inlet.runtime import sources
-from inlet.runtime.generation.settings import FILE, Settings
+from inlet.runtime.generation.settings import FILE
 from inlet.runtime.options import Options
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.gguf", re.DOTALL)
@@ -58,19 +54,6 @@ def choose(sizes: Mapping[str, int], *, named: str | None, memory: int) -> tuple
             field="model",
         )
     return models[max(fitting, key=lambda name: (fitting[name], name))]
-
-
-def selection(settings: Settings, memory: int) -> sources.Selection:
-    """What is fetched of a repository: that file alone if there is one, else what our own engines would use."""
-
-    def select(sizes: Mapping[str, int], config: Mapping[str, Any]) -> list[str]:
-        if not is_gguf(sizes):
-            return sources.USED.choose(sizes, config)
-        return list(pick(sizes))
-
-    pick = partial(choose, named=settings.file, memory=memory)
-    label = hashlib.sha256(f"{settings.file} {memory}".encode()).hexdigest()[:12]
-    return sources.Selection(f"gguf-{label}", select)
 
 
 def _models(names: Mapping[str, int]) -> dict[str, tuple[str, ...]]:

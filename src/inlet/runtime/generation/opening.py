@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from inlet.runtime.generation.serving import Generation
 from inlet.runtime.generation.settings import Settings
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
+from inlet.runtime.tasks import canonical
 
 _MOST_IN_HAND = 128  # generated or waiting, as text-generation-inference has it
 _MIB = 2**20
@@ -37,22 +37,15 @@ class Llama:
     program: Program
 
 
-def open_gguf(folder: Path, options: Options, task: str) -> Llama:
-    """Choose the file and plan its context. `Refused` when it does not fit, or llama.cpp is not installed."""
+def open_gguf(parts: Sequence[Path], options: Options, settings: Settings) -> Llama:
+    """Plan the context of a file, or of all parts of one. `Refused` when it does not fit, or llama.cpp is not installed."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise Refused(
             "a .gguf model needs llama.cpp: pip install 'inlet-endpoints[llamacpp]' where the server runs",
             field="model",
         )
-    settings, memory = Settings.from_env(os.environ), files.memory_of(options)
-    sizes = {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in folder.rglob("*.gguf")
-        if path.is_file()
-    }
-    parts = files.choose(sizes, named=settings.file, memory=memory)
-    header = read_header(folder / parts[0])
-    plan = make_plan(header, sum(sizes[part] for part in parts), settings, memory)
+    header = read_header(parts[0])
+    plan = make_plan(header, sum(part.stat().st_size for part in parts), settings, files.memory_of(options))
     name = (
         options.location.rstrip("/").rsplit("/", 2)[-1]
         if options.location.startswith("/")
@@ -60,7 +53,7 @@ def open_gguf(folder: Path, options: Options, task: str) -> Llama:
     )
     words = (
         sys.executable, "-P", "-m", "inlet.runtime.generation.llama",
-        "--model", str(folder / parts[0]),
+        "--model", str(parts[0]),
         "--alias", name,
         "--socket", "{socket}",
         "--threads", str(options.threads),
@@ -71,7 +64,7 @@ def open_gguf(folder: Path, options: Options, task: str) -> Llama:
         "--mode", settings.mode,
         *(() if settings.pooling is None else ("--pooling", settings.pooling)),
     )  # fmt: skip
-    return Llama(name, task, header, settings, plan, Program(words, title="llama.cpp"))
+    return Llama(name, canonical(options.task), header, settings, plan, Program(words, title="llama.cpp"))
 
 
 async def serve_llama(llama: Llama, metrics: Metrics, tell: Callable[[str], None]) -> Generation:

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from inlet.core.errors import Refused, Unavailable
 from inlet.runtime import locks
-from inlet.runtime.handler.files import REQUIREMENTS
 from inlet.runtime.handler.sandbox import Sandbox
 from inlet.runtime.options import Options
 
+REQUIREMENTS = "requirements.txt"
 _LAST_LINES = 5  # of the installer, which say why it failed
 _LONGEST_PROGRESS = 120  # characters
 _TRANSIENT = ("Temporary failure", "timed out", "Connection", "No space left", "Max retries", "HTTP error 5")

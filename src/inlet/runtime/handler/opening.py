@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inlet.core.errors import Refused
-from inlet.core.handlers import IGNORED
+from inlet.core.handlers import CLASSES, IGNORED, handler_file
 from inlet.core.trust import ALLOW_CODE
 from inlet.runtime import memory
 from inlet.runtime.handler import environment, sandbox
-from inlet.runtime.handler.files import CLASSES, REQUIREMENTS, handler_file
 from inlet.runtime.handler.requests import HandlerInterpreter
 from inlet.runtime.options import Options
 from inlet.runtime.worker.program import CHILD, Limits, Program
@@ -36,7 +35,7 @@ def open_handler(folder: Path, options: Options, report: Callable[[str], None]) 
             f"without it, set {IGNORED}=1 in the endpoint's env",
             field="model",
         )
-    wants_packages = (folder / REQUIREMENTS).is_file()
+    wants_packages = (folder / environment.REQUIREMENTS).is_file()
     needed = [environment.parent(options)] if wants_packages else []
     box = sandbox.make(folder, options.trust.confinement, _env(options), options.trust.reach, needed)
     try:

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 import orjson
 
 from inlet.core.errors import Invalid
+from inlet.core.handlers import TASK
 from inlet.runtime import body
 from inlet.runtime.answers import Answer
 from inlet.runtime.body import UnsupportedMediaType
-from inlet.runtime.handler.files import TASK
 from inlet.runtime.serving import Asked
 from inlet.runtime.worker.frames import Message
 from inlet.runtime.worker.program import Question

@@ -283,12 +283,6 @@ def _check_alone(weights: int, free: int) -> None:
 
 def _fetched(options: Options, report: Reporter) -> Path:
     # What reads files of models is heavy to import.
-    from inlet.runtime.sources import fetch
+    from inlet.runtime.loader import fetched
 
-    return fetch(
-        options.location,
-        commit=options.commit,
-        cache=options.cache,
-        token=options.token,
-        progress=lambda text: report(Phase.DOWNLOADING, text),
-    )
+    return fetched(options, lambda text: report(Phase.DOWNLOADING, text))

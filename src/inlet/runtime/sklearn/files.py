@@ -1,6 +1,6 @@
 """Which file of a repository is its scikit-learn model: pure, from the names of the files and `config.json`.
 
-Called by `sources` before anything large is fetched, and by `opening` for a folder; both get the same answer. What
+Called by `ways` before anything large is fetched, and by `opening` for a folder; both get the same answer. What
 `config.json` names comes first, then skops files, which run no code when they are loaded, then the usual names of pickles.
 """
 
@@ -65,8 +65,3 @@ def folder_config(folder: Path) -> dict[str, Any]:
 def names_in(folder: Path) -> set[str]:
     """Every file of a folder, by its path in it."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def is_sklearn(folder: Path) -> bool:
-    """Whether a folder's model is one of scikit-learn's."""
-    return model_file(names_in(folder), folder_config(folder)) is not None
