@@ -264,7 +264,11 @@ def test_a_killed_engine_comes_back(llama: Llama) -> None:
 
 def test_what_it_says_of_itself(llama: Llama) -> None:
     about = llama.http.get("/info").json()
-    assert (about["task"], about["engine"], about["model_type"]) == ("text-generation", "llama.cpp", "llama")
+    assert (about["task"], about["engine"], about["architecture"]) == (
+        "text-generation",
+        "llama.cpp",
+        "llama",
+    )
     assert (about["max_total_tokens"], about["parallel"]) == (CONTEXT, 2)
 
 

@@ -26,6 +26,7 @@ from inlet.runtime.gguf.conversion import converted
 from inlet.runtime.gguf.storage import Storage
 from tests.reference import checkpoint
 from tests.reference.decoders import Continuation, Decoders, decoders
+from tests.runtime.process import Replica
 
 # Of log probabilities. llama.cpp keeps what it computes attention and bfloat16 with in fewer bits than transformers does here.
 NEAR, NEAR_BF16, NEAR_Q8_0 = 0.02, 0.05, 0.3
@@ -311,3 +312,29 @@ def test_a_process_that_dies_leaves_nothing(
     with pytest.raises(Unavailable, match="the conversion ended with"):
         converted(made.folder / "llama", tmp_path / "gguf", print, revision=None)
     assert [path.name for path in (tmp_path / "gguf").iterdir()] == ["lock"]
+
+
+def test_a_repository_of_safetensors_generates_and_is_converted_once(made: Decoders, tmp_path: Path) -> None:
+    answer = made.answers["llama"][0]
+    artifacts = tmp_path / "artifacts"
+    found = []
+    for start in ("first", "second"):
+        folder = tmp_path / start
+        folder.mkdir()
+        flags = ["--artifacts", str(artifacts), "--vcpus", "1"]
+        with Replica(folder, made.folder / "llama", "text-generation", *flags) as replica:
+            replica.ready()
+            asked = {"inputs": answer.prompt, "parameters": {"max_new_tokens": 4, "return_full_text": False}}
+            (told,) = replica.ask(asked)
+            assert told["generated_text"]
+            chat = replica.post(
+                {"prompt": answer.prompt, "max_tokens": 4, "temperature": 0}, "/v1/completions"
+            )
+            assert chat.json()["usage"]["completion_tokens"] == 4, chat.text
+            info = replica.http.get("/info").json()
+            assert (info["engine"], info["architecture"]) == ("llama.cpp", "llama")
+            replica.terminate()
+            assert replica.ended() == 0
+        found.append([(path.name, path.stat().st_ino) for path in artifacts.rglob("*.gguf")])
+    assert len(found[0]) == 1
+    assert found[0] == found[1]

@@ -235,7 +235,7 @@ def test_code_can_be_forbidden_and_a_handler_ignored(tmp_path: Path) -> None:
     arguments = ["--model", model, "--task", CUSTOM, "--port", "0"]
     with pytest.raises(Refused, match="INLET_ALLOW_CODE=0"):
         load(parse(arguments, {"INLET_ALLOW_CODE": "0"}), lambda *_: None)
-    with pytest.raises(Refused, match="neither a config.json"):
+    with pytest.raises(Refused, match=r"neither a config\.json"):
         load(parse(arguments, {"IGNORE_CUSTOM_HANDLER": "1"}), lambda *_: None)
 
 

@@ -19,6 +19,8 @@ from inlet.runtime.artifact.prune import Freed, prune
 from inlet.runtime.artifact.store import Store
 from inlet.runtime.artifact.traffic import Recorder, traffic_file
 from inlet.runtime.build.encoder import Head
+from inlet.runtime.gguf import conversion
+from inlet.runtime.gguf.storage import Storage
 from inlet.runtime.origins.exports import CONTENTS, LOCK
 from inlet.runtime.texts import Text
 from inlet.store.sql import SqlStore
@@ -211,3 +213,24 @@ def test_the_command_makes_nothing_where_nothing_is(tmp_path: Path) -> None:
         check=True,
     )
     assert not (tmp_path / "home").exists()
+
+
+def test_gguf_files_that_no_endpoint_needs_go(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    kept = conversion.file_name(
+        Path(SERVED.location), revision=f"{SERVED.location}@{COMMIT}", storage=Storage.Q8_0
+    )
+    for name in (kept, "unused.gguf", "held.gguf", "new.gguf", "begun.draft"):
+        (folder / name).write_bytes(b"12345")
+        os.utime(folder / name, (0, 0))
+    os.utime(folder / "new.gguf")
+    assert locks.use(folder / "held.gguf")
+    freed = prune(store, [SERVED], unused_for=DAYS, dry_run=False)
+    assert {(item.what, item.name, item.size) for item in freed} == {
+        ("GGUF file", "unused.gguf", 5),
+        ("unfinished GGUF file", "begun.draft", 5),
+    }
+    assert {path.name for path in folder.iterdir()} >= {kept, "held.gguf", "new.gguf"}
+    assert not (folder / "unused.gguf").exists()

@@ -215,6 +215,8 @@ def prune(
 
 def _sources(settings: Settings) -> list[Source]:
     """What the endpoints of this installation serve, whatever their state; read from its records, so that no server need run."""
+    from inlet.core.endpoint import Source
+    from inlet.core.models import is_folder
     from inlet.store.sql import SqlStore, database_url
 
     url = database_url(settings)
@@ -230,7 +232,15 @@ def _sources(settings: Settings) -> list[Source]:
             await store.close()
 
     revisions = [part for each in asyncio.run(read()) for part in (each.target, each.serving) if part]
-    return [revision.source for revision in revisions if revision.source]
+    found = [revision.source for revision in revisions if revision.source]
+    listed = [(source, model) for source in found for model in source.models]
+    return [
+        *found,
+        *(
+            Source(model.repository, is_folder(model.repository), model.revision, model.task or source.task)
+            for source, model in listed
+        ),
+    ]
 
 
 def _store() -> Store:

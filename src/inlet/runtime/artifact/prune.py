@@ -22,6 +22,8 @@ from inlet.runtime.artifact.manifest import Manifest
 from inlet.runtime.artifact.store import MANIFEST, Store
 from inlet.runtime.artifact.traffic import traffic_file
 from inlet.runtime.build.encoder import Head
+from inlet.runtime.gguf import conversion
+from inlet.runtime.gguf.storage import Storage
 from inlet.runtime.origins.exports import CONTENTS, DRAFT, LOCK
 from inlet.runtime.tasks import canonical
 
@@ -54,6 +56,7 @@ class _Pruning:
         yield from self._exports()
         yield from self._drafts()
         yield from self._engine_caches()
+        yield from self._gguf_files()
         yield from self._traffic()
 
     def _artifacts(self) -> Iterator[Freed]:
@@ -103,6 +106,23 @@ class _Pruning:
         for cache in _entries(self._store.engine_caches):
             if cache.name not in artifacts:
                 yield self._removed("engine cache", cache)
+
+    def _gguf_files(self) -> Iterator[Freed]:
+        folder = self._store.folder / "gguf"
+        wanted = {
+            conversion.file_name(Path(source.location), revision=_revision(source), storage=storage)
+            for source in self._sources
+            for storage in Storage
+        }
+        for file in _entries(folder):
+            if file.suffix == ".gguf" and file.name not in wanted:
+                with self._free(file) as free:
+                    if free:
+                        yield self._removed("GGUF file", file)
+        with locks.unused(folder / conversion.LOCK) as free:
+            for draft in _entries(folder) if free else ():
+                if draft.suffix == conversion.DRAFT:
+                    yield self._removed("unfinished GGUF file", draft)
 
     def _traffic(self) -> Iterator[Freed]:
         kept = {

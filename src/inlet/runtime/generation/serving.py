@@ -50,9 +50,11 @@ class Generation(Serving):
         super().__init__()
         self._upstream, self._task, self._context, self._mode = upstream, task, context, mode
         self._description = {
-            "model_type": architecture,
+            "architecture": architecture,
             "served_model_name": model,
             "engine": "llama.cpp",
+            "variant": "llama.cpp",
+            "settled": True,
             "mode": mode,
             "max_total_tokens": context,
             "parallel": at_once,
