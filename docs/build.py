@@ -204,6 +204,20 @@ def tasks() -> str:
     return _table(("task", "the model is", "parameters"), rows())
 
 
+def pipelines() -> str:
+    """Every task that torch computes, with its parameters."""
+    from inlet.runtime.pipelines.tasks import TASKS as PIPELINES
+    from inlet.runtime.tasks import TASKS
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for name, kind in PIPELINES.items():
+            parameters = [f"`{p}`" for p in sorted(kind.parameters)]
+            generation = ["those of generation"] if kind.generates else []
+            yield f"`{name}`" + (" (else)" if name in TASKS else ""), ", ".join([*parameters, *generation])
+
+    return _table(("task", "parameters"), rows())
+
+
 def protocols() -> str:
     """Every route of another protocol."""
     from inlet.runtime.protocols.table import ROUTES
@@ -329,6 +343,7 @@ PARTS: Sequence[tuple[Path, str, Callable[[], str]]] = (
     (DOCS / "reference" / "serving.md", "tasks", tasks),
     (DOCS / "reference" / "serving.md", "limits", limits),
     (DOCS / "reference" / "serving.md", "protocols", protocols),
+    (DOCS / "how-to" / "torch.md", "pipelines", pipelines),
     (ROOT / "README.md", "bars", bars),
     (DOCS / "how-to" / "limits.md", "rungs", rungs),
     (DOCS / "reference" / "http.md", "requests", http_requests),

@@ -21,6 +21,7 @@ from typing import Any
 from inlet.core.computing import Precision
 from inlet.core.errors import Invalid
 from inlet.core.origin import is_origin
+from inlet.core.trust import Confinement, reach_of
 
 PREFIX = "INLET_"
 LONGEST_RUN_DIR = 60  # bytes; leaves room for the longest name of a socket
@@ -54,6 +55,14 @@ def _is_domain(text: str) -> bool:
 
 def _is_token(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
+
+
+def _is_reach(text: str) -> bool:
+    try:
+        reach_of(text)
+    except Invalid:
+        return False
+    return True
 
 
 def _are_folders(text: str) -> bool:
@@ -99,6 +108,20 @@ class Settings:
         "",
         "Folders below which local models may be served, separated by ':'; default the user's home.",
         like=(_are_folders, "a list of absolute paths, separated by ':'"),
+    )
+    allow_code: bool = _setting(
+        True,
+        "Let code of repositories run: custom handlers, pickles, architectures of their own. No endpoint can loosen it.",
+    )
+    sandbox: str = _setting(
+        Confinement.BEST_EFFORT,
+        "What must be enforced around such code: require (else it does not run), best-effort or off. No endpoint can loosen it.",
+        choices=tuple(Confinement),
+    )
+    sandbox_reach: str = _setting(
+        "",
+        "What it may talk to beside public addresses and HF_ENDPOINT: host:port, separated by ','.",
+        like=(_is_reach, "a list of host:port, separated by ','"),
     )
     allow_commands: bool = _setting(
         False,
