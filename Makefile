@@ -35,7 +35,7 @@ test: $(VENV)/.installed-dev  ## Install what the tests need and run all of them
 	$(BIN)/pytest -m "not e2e" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, changes and kills under load, soak
-	$(BIN)/pytest -m e2e --timeout 600 --durations 20
+	$(BIN)/pytest -m e2e --timeout 600 --durations 20 --numprocesses logical --maxprocesses 2 --dist loadfile
 
 fuzz: $(VENV)/.installed-dev  ## Search for bytes that the router reads in another way than others, then for API requests that break
 	$(PIP) --editable '.[fuzz]' $(COUNT)

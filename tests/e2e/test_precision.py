@@ -40,7 +40,7 @@ def test_the_choice_takes_over_without_a_gap_and_stays(home: Path) -> None:
         inlet.create("topics", str(model), model__task="text-classification", compute__scaling__minReplica=0)
         inlet.wait_for_state("topics", "running")
         with Prober(f"{inlet.url}/default/topics", TOKEN, BODY, rate=20) as prober:
-            settled = wait_for("the choice", lambda: (found := info(inlet))["settled"] and found)
+            settled = wait_for("the choice", lambda: (found := info(inlet)).get("settled") and found)
             seen = len(prober.probes)
             wait_for("answers by the choice", lambda: len(prober.probes) > seen + 20)
         assert {probe.result for probe in prober.probes} == {200}
