@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,10 +25,21 @@ def own() -> int:
     return int(psutil.Process().memory_full_info().uss)
 
 
+def taken() -> int:
+    """Bytes of this process and of all below it, which share its limits. What several processes map counts once."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(
+            psutil.NoSuchProcess, psutil.AccessDenied
+        ):  # gone, or another user's: its own limit holds it
+            total += int(process.memory_full_info().pss)
+    return total
+
+
 def free(allowed: int | None) -> int:
     """Bytes that can still be taken, of `allowed`, of the control groups' limits, and of what the machine has available."""
     limit = min((math.inf if allowed is None else allowed, *_group_limits()))
-    return int(min(psutil.virtual_memory().available, limit - own()))
+    return int(min(psutil.virtual_memory().available, limit - taken()))
 
 
 def _group_limits() -> Iterator[int]:

@@ -19,7 +19,8 @@ from inlet.core.errors import InletError, Invalid, Refused, TooMany, Unavailable
 from inlet.runtime import memory
 from inlet.runtime.encoding import Encoding
 from inlet.runtime.many.place import Failure, Place, State
-from inlet.runtime.many.sizes import give_back, predicted, taken, weights
+from inlet.runtime.many.sizes import give_back, predicted, weights
+from inlet.runtime.memory import taken
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.reasons import without_folders

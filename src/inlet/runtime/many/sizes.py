@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
+from inlet.runtime import memory
 
 # Of the weights' file, in the precisions that need no artifact: the file stays mapped beside what the engine made of it.
 # Measured on an encoder of 500 MB: 1.4 in bf16, 1.75 in fp32.
@@ -32,11 +32,6 @@ def predicted(weights: int) -> int:
     return int(_TIMES_WEIGHTS * weights) + _BESIDE
 
 
-def taken() -> int:
-    """Bytes of this process. What two models map of one file counts once, and what other processes map as well in parts."""
-    return int(psutil.Process().memory_full_info().pss)
-
-
 def give_back(target: int) -> None:
     """After a model was closed: return when the process has no more than `target` bytes, or will not come down to it.
 
@@ -45,7 +40,7 @@ def give_back(target: int) -> None:
     end = time.monotonic() + _LONGEST_S
     while time.monotonic() < end:
         _trim()
-        if taken() <= target:
+        if memory.taken() <= target:
             return
         time.sleep(_AGAIN_S)
     gc.collect()  # only now: it holds the interpreter, and engines need none
