@@ -110,8 +110,14 @@ def _show_off(client: Client, endpoint: EndpointInfo) -> None:
     if endpoint.limits:
         output.say(endpoint.limits, "dim")
     body = words.example(endpoint.task)
-    if body is None or endpoint.url is None:
-        output.say(f"No example is known for the task {endpoint.task or '(none)'}: see the model's page.")
+    if endpoint.url is None:
+        return
+    public = endpoint.type == "public"
+    if body is None:
+        output.say(
+            f"What to send for the task {endpoint.task or '(none)'} only its model's page tells; the form is"
+        )
+        out.print(f"\n{words.curl(endpoint.url, {'inputs': '…'}, public=public)}")
         return
     try:
         answer = client.predict(endpoint.name, body["inputs"], parameters=body.get("parameters"))
@@ -119,7 +125,6 @@ def _show_off(client: Client, endpoint: EndpointInfo) -> None:
         output.say(f"It runs, but the example was not answered: {error}", "yellow")
     else:
         out.print(f"\n{words.shortened(body['inputs'])}\n→ {words.shortened(answer)}")
-    public = endpoint.type == "public"
     out.print(f"\n{words.curl(endpoint.url, body, public=public)}")
     if not public:
         permission = f"infer:{client.default_namespace()}/{endpoint.name}"

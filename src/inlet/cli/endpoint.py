@@ -83,8 +83,8 @@ def describe(
             output.json(endpoint.raw)
             return
         replicas = client.replicas(name)
-        computed = _computed(client, endpoint)
-    _show(endpoint, computed)
+        told = _told(client, endpoint)
+    _show(endpoint, told)
     if replicas:
         output.console().print()
         output.table(
@@ -309,18 +309,25 @@ def _result(endpoint: EndpointInfo, output_: output.Output) -> None:
         output.say(f"Endpoint {endpoint.name} is {endpoint.state}.")
 
 
-def _computed(client: Client, endpoint: EndpointInfo) -> str | None:
-    """In what the model is computed and why, as a replica says; None where none can be asked."""
+def _told(client: Client, endpoint: EndpointInfo) -> dict[str, str]:
+    """What a replica says of itself: in what the model is computed and why, and what its own code is kept from.
+
+    Empty where none can be asked.
+    """
     if not endpoint.running:
-        return None
+        return {}
     try:
         info = client.model_info(endpoint.name)
-        return f"{info['variant']}: {info['reason']}"
-    except (InletError, KeyError, TypeError, ValueError):
-        return None  # a server of another kind, or just going to sleep: everything else is shown all the same
+        told = {"Computed": f"{info['variant']}: {info['reason']}"}
+        if box := info.get("sandbox"):
+            lacking = [f"not {word} ({why})" for word, why in box["missing"].items()]
+            told["Sandbox"] = ", ".join([*box["enforced"], *lacking]) or "none"
+    except (InletError, AttributeError, KeyError, TypeError, ValueError):
+        return {}  # a server of another kind, or just going to sleep: everything else is shown all the same
+    return told
 
 
-def _show(endpoint: EndpointInfo, computed: str | None = None) -> None:
+def _show(endpoint: EndpointInfo, told: Mapping[str, str] | None = None) -> None:
     idle = endpoint.scale_to_zero_timeout
     model = endpoint.raw["model"]
     output.facts(
@@ -333,7 +340,7 @@ def _show(endpoint: EndpointInfo, computed: str | None = None) -> None:
             "Repository": endpoint.repository,
             "Revision": endpoint.revision,
             "Task": endpoint.task,
-            "Computed": computed,
+            **(told or {}),
             "Type": endpoint.type,
             "Instance": endpoint.instance,
             "Limits": endpoint.limits,

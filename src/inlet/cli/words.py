@@ -38,6 +38,15 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "inputs": "My train was late again.",
         "parameters": {"candidate_labels": ["travel", "cooking"]},
     },
+    "text-ranking": {
+        "inputs": {
+            "query": "How do I get my money back?",
+            "texts": ["Refunds are paid within five days.", "Our office is closed on Sunday."],
+        }
+    },
+    "table-question-answering": {
+        "inputs": {"query": "How old is Ada?", "table": {"name": ["Ada", "Alan"], "age": ["36", "41"]}}
+    },
     "text-generation": {"inputs": "Once upon a time"},
     "text2text-generation": {"inputs": "translate English to German: What a fine day."},
     "summarization": {"inputs": "It rained for three days. On the fourth the sun came out and all was well."},

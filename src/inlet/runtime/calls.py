@@ -45,7 +45,7 @@ class Predictor(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    function: Callable[[], bytes | None]
+    function: Callable[[], bytes | None] | None  # None when nobody waits for it any more
     future: asyncio.Future[bytes | None]
     begun: bool = False  # set by the thread
     seconds: float = 0.0
@@ -103,6 +103,14 @@ class Calls(Serving):
         finally:
             if expiry is not None:
                 expiry.cancel()
+            if not call.begun:
+                self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
+        """Of one that is over nothing stays: its body is held no longer, and nobody waits behind it."""
+        if call.function is not None:
+            call.function = None
+            self._count(-1)
 
     def _count(self, change: int) -> None:
         self._queue.unfinished += change
@@ -111,11 +119,14 @@ class Calls(Serving):
     def _run(self) -> None:
         while (call := self._work.get()) is not None:
             result, failed = None, None
-            if not call.future.done():  # else its caller has gone, or waits no longer
+            function = call.function
+            if (
+                function is not None and not call.future.done()
+            ):  # else its caller has gone, or waits no longer
                 call.begun = True
                 begin = perf_counter()
                 try:
-                    result = call.function()
+                    result = function()
                 except BaseException as error:  # noqa: BLE001 - whatever it is belongs to this request
                     failed = error
                 call.seconds = perf_counter() - begin
@@ -123,7 +134,7 @@ class Calls(Serving):
                 self._loop.call_soon_threadsafe(self._finished, call, result, failed)
 
     def _finished(self, call: _Call, result: bytes | None, failed: BaseException | None) -> None:
-        self._count(-1)
+        self._forget(call)
         if call.begun:
             self._queue.took(call.seconds)
         if call.future.done():

@@ -20,6 +20,7 @@ from inlet.core.errors import InletError, Refused
 from inlet.process import EX_CONFIG, PARENT_VARIABLE
 from inlet.runtime.foreign.launcher import NOT_FOUND, NOT_STARTED
 from inlet.runtime.foreign.program import Address, Program
+from inlet.runtime.worker import strays
 
 _LONGEST_LINE = 8_192  # bytes; what is longer comes in pieces
 _LAST_WORDS = 3  # lines
@@ -56,15 +57,17 @@ class Run:
         address = program.address(private)
         if address.socket is not None:
             address.socket.unlink(missing_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            # -P: it starts in the replica's folder, and must import nothing from there.
-            sys.executable, "-P", "-m", "inlet.runtime.foreign.launcher", *program.command(address),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            env={**program.environment(address), PARENT_VARIABLE: str(os.getpid())},
-        )  # fmt: skip
+        with strays.spared() as spare:  # workers beside it leave processes behind, and it is none of these
+            process = await asyncio.create_subprocess_exec(
+                # -P: it starts in the replica's folder, and must import nothing from there.
+                sys.executable, "-P", "-m", "inlet.runtime.foreign.launcher", *program.command(address),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                env={**program.environment(address), PARENT_VARIABLE: str(os.getpid())},
+            )  # fmt: skip
+            spare(process.pid)
         return cls(program, address, process)
 
     async def healthy(self, tell: Callable[[str], None]) -> None:
@@ -117,6 +120,7 @@ class Run:
         """End it, and whatever it started in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        strays.forget(self._process.pid)
 
     async def _read(self) -> None:
         """Pass on its output, line by line, as it is."""

@@ -49,7 +49,13 @@ class Foreign(Serving):
         return {method: Route(partial(self._forward, method)) for method in methods}
 
     def describe(self, options: Options) -> Mapping[str, Any]:
-        return {**info.of_any(options, self.task), "engine": self._program.name}
+        return {
+            **info.of_any(options, self.task),
+            "engine": self._program.name,
+            "variant": self._program.name,
+            "reason": "a program of its own answers",
+            "settled": True,
+        }
 
     def close(self) -> None:
         self._upstream.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from inlet.core.errors import InletError, TooMany
+from inlet.core.errors import InletError, Invalid, TooMany
 from inlet.runtime.foreign.program import Program
 from inlet.runtime.foreign.supervisor import Supervisor
 from inlet.runtime.metrics import Metrics
@@ -25,6 +25,7 @@ LONGEST_WAIT_S = 60.0
 
 _CONNECT_TIMEOUT_S = 10.0
 _AGAIN_S = 0.05  # after a refused connection: its end is noticed by then
+_ANY_BYTES = "latin-1"  # in which every header can be read and written
 _TIMEOUT = httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S).as_dict()  # an answer may take as long as it likes
 _HOP_BY_HOP = frozenset(
     {
@@ -140,20 +141,25 @@ class Upstream:
         """The answer, of which only the head was read."""
         while True:
             run = await self._supervisor.run(until)
-            request = httpx.Request(
-                method,
-                run.origin + target,
-                headers=headers,
-                content=content,
-                extensions={"timeout": _TIMEOUT},
-            )
             try:
-                return await run.transport.handle_async_request(request)
+                request = httpx.Request(
+                    method,
+                    run.origin + target,
+                    headers=httpx.Headers(headers, encoding=_ANY_BYTES),
+                    content=content,
+                    extensions={"timeout": _TIMEOUT},
+                )
+                response = await run.transport.handle_async_request(request)
+            except httpx.InvalidURL as error:
+                raise Invalid(f"the program cannot be asked at this address: {error}") from error
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 # It ended and was not missed yet. Nothing was sent, so nothing is done twice.
                 await asyncio.sleep(_AGAIN_S)
             except httpx.TransportError as error:
                 raise self._broken(error) from error
+            else:
+                response.headers.encoding = _ANY_BYTES
+                return response
 
     async def _pieces(self, response: httpx.Response, held: AsyncExitStack) -> AsyncGenerator[bytes, None]:
         async with held:

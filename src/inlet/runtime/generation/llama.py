@@ -17,6 +17,7 @@ import xllamacpp
 from inlet.process import EX_CONFIG
 from inlet.runtime.generation.settings import Mode
 
+_WARNINGS = 2  # and worse; the next level has eight lines for each request
 _LONGEST_SILENCE_S = 15  # of an answer in pieces; then a comment says that it goes on
 
 
@@ -50,6 +51,7 @@ def _parameters(given: argparse.Namespace) -> Any:
     wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = given.threads
     wanted.n_ctx, wanted.n_parallel, wanted.kv_unified = given.context, given.parallel, False
     wanted.cache_ram_mib = given.prompts
+    wanted.verbosity = _WARNINGS
     wanted.fit_params = False  # the context was planned; what does not fit shall fail
     wanted.n_gpu_layers = 0
     wanted.sse_ping_interval = _LONGEST_SILENCE_S

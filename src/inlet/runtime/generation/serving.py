@@ -54,6 +54,7 @@ class Generation(Serving):
             "served_model_name": model,
             "engine": "llama.cpp",
             "variant": "llama.cpp",
+            "reason": f"{at_once} requests together, each with a context of {context} tokens",
             "settled": True,
             "mode": mode,
             "max_total_tokens": context,

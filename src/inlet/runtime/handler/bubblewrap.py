@@ -13,6 +13,7 @@ from pathlib import Path
 from inlet.runtime.worker.program import CHILD
 
 REPOSITORY = "/repository"  # where the managed service has it as well
+_BLOBS = "/blobs"  # what is beside the parent of a snapshot, seen from there
 OWN = Path(__file__).with_name("child")
 _HOME, _TMP, _OUT, _PORT = "/home/handler", "/tmp", "/run/out.sock", 3128  # noqa: S108 - in the sandbox
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts")
@@ -80,17 +81,12 @@ def _interpreter() -> list[Path]:
 
 
 def _repository(folder: Path) -> list[str]:
-    """The model's files. A download of the Hub's is links to files beside it, which are bound one by one.
+    """The model's files. A download of the Hub's is links like `../../blobs/…`, so its blobs are where these lead then.
 
-    No other link leads out of the folder: what it points to is not there.
+    No other link leads out of the folder: what it points to is not there. However many files there are, the flags are few:
+    bubblewrap takes thousands of them at most, and a repository must not be able to do without the sandbox by its size.
     """
-    if folder.parent.name != "snapshots":
-        return ["--ro-bind", str(folder), REPOSITORY]
-    download = folder.parent.parent.resolve()
-    found = ((path, path.resolve()) for path in sorted(folder.rglob("*")) if path.is_file())
-    return [
-        part
-        for path, real in found
-        if real.is_relative_to(download)
-        for part in ("--ro-bind", str(real), f"{REPOSITORY}/{path.relative_to(folder).as_posix()}")
-    ]
+    download = folder.parent.parent
+    blobs = download / "blobs"
+    linked = download.name.startswith("models--") and folder.parent.name == "snapshots" and blobs.is_dir()
+    return ["--ro-bind", str(folder), REPOSITORY, *(["--ro-bind", str(blobs), _BLOBS] if linked else [])]

@@ -49,7 +49,7 @@ class Egress:
         try:
             await self._pass_on(reader, writer)
         except _Refused as error:
-            _log.warning("the handler may not reach %s", error)
+            _log.warning("the handler may not reach %r", str(error))
             writer.write(_refusal(str(error)))
         except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -118,6 +118,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+    if isinstance(found, ipaddress.IPv6Address) and (found.is_reserved or found.is_site_local):
+        return False
     return found.is_global and not found.is_multicast
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import site
 import subprocess
 import sys
 import venv
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from inlet.core.errors import Refused, Unavailable
@@ -29,7 +30,11 @@ REQUIREMENTS = "requirements.txt"
 _LAST_LINES = 5  # of the installer, which say why it failed
 _LONGEST_PROGRESS = 120  # characters
 _TRANSIENT = ("Temporary failure", "timed out", "Connection", "No space left", "Max retries", "HTTP error 5")
-_PATHS = (".", "/", "-r", "-c", "-e", "--", "file:")  # how a line begins that names files of the repository
+_COMMENT = re.compile(r"(^|\s)#.*")
+_NAME = re.compile(r"[\w.-]+")
+_READ_OTHERWISE = re.compile(r"[^\t\r\n -~]|coding[:=]")  # by which a file may say that it is no ASCII
+_BY_PLACE = frozenset("/@\\$")  # what a line has that says where something is
+_VALUE = re.compile(r"https?://\S+|\d+|yes|no|true|false", re.IGNORECASE)  # of a setting that names no file
 # What the installer gets of the environment, beside its own settings. Those of certificates decide whom it believes.
 _PLAIN = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "PYTHONUNBUFFERED",
@@ -67,12 +72,30 @@ def made(folder: Path, options: Options, sandbox: Sandbox, report: Callable[[str
 
 
 def _key(folder: Path, options: Options) -> str:
-    content = (folder / REQUIREMENTS).read_bytes()
+    text = (folder / REQUIREMENTS).read_bytes().decode("latin-1")  # which tells all files apart
     settings = sorted((name, value) for name, value in options.child_env.items() if name.startswith(_TELLING))
-    parts = [content.decode(errors="replace"), sys.version, sys.prefix, options.handler.isolated, settings]
-    if any(line.strip().startswith(_PATHS) for line in content.decode(errors="replace").splitlines()):
+    parts = [text, sys.version, sys.prefix, options.handler.isolated, settings]
+    if may_name_files(text, [value for _, value in settings], {path.name for path in folder.iterdir()}):
         parts += [str(folder), sorted(_states(folder))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def may_name_files(requirements: str, settings: Iterable[str], names: Collection[str]) -> bool:
+    """Whether what is installed may depend on files of the repository, and so be this repository's only.
+
+    `settings`: values of the installer's. `names`: what there is in the repository's folder.
+    """
+    if _READ_OTHERWISE.search(requirements):
+        return True
+    if not all(_VALUE.fullmatch(part) for value in settings for part in value.split()):
+        return True
+    lines = [_COMMENT.sub("", line).strip() for line in requirements.splitlines()]
+    return any(
+        line.startswith("-")
+        or not _BY_PLACE.isdisjoint(line)
+        or ((named := _NAME.match(line)) is not None and named[0] in names)
+        for line in lines
+    )
 
 
 def _states(folder: Path) -> Iterator[tuple[str, int, int]]:

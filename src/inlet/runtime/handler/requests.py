@@ -21,6 +21,8 @@ from inlet.runtime.serving import Asked
 from inlet.runtime.worker.frames import Message
 from inlet.runtime.worker.program import Question
 
+# One of these a body must have: callers of the stock container send the first two, those of MLflow's server any.
+_INPUTS = frozenset({"inputs", "instances", "dataframe_split", "dataframe_records"})
 # What raw media begin with, for callers that do not say what they send.
 _BEGINNINGS = (
     (b"\x89PNG", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"BM", "image"), (b"II*\0", "image"), (b"MM\0*", "image"),
@@ -97,7 +99,7 @@ def _json(asked: Asked) -> bytes:
         value = body.parse(asked.content, asked.headers)
     except UnsupportedMediaType as error:
         raise UnsupportedMediaType(f"{error}; or raw media as image/… or audio/…") from error
-    if "inputs" not in value and "instances" not in value:
+    if _INPUTS.isdisjoint(value):
         raise Invalid('missing; send {"inputs": …}', field="inputs")
     charset = asked.headers.get("content-type", "").lower().partition("charset=")[2].strip('" ')
     return asked.content if charset in ("", "utf-8", "utf8") else orjson.dumps(value)

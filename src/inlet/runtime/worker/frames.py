@@ -15,6 +15,7 @@ import orjson
 
 MOST_HEAD_BYTES = 16_000_000
 MOST_BYTES = 256_000_000  # of all blobs of one frame
+MOST_BLOBS = 100_000
 _LENGTH = struct.Struct("!I")
 
 
@@ -48,6 +49,8 @@ async def read(reader: asyncio.StreamReader) -> Message:
     sizes = head.pop("blobs", None) if isinstance(head, dict) else None
     if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
         raise Garbled("a head without the sizes of its blobs")
+    if len(sizes) > MOST_BLOBS:
+        raise Garbled(f"{len(sizes)} blobs in one message, more than {MOST_BLOBS}")
     if sum(sizes) > MOST_BYTES:
         raise Garbled(f"{sum(sizes)} bytes in one message, more than {MOST_BYTES}")
     return Message(head, [await reader.readexactly(size) for size in sizes])

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from inlet.core.errors import InletError, Refused, Unavailable
 from inlet.runtime.worker import strays
@@ -23,8 +24,8 @@ LOADED_WITHIN_S = 1200.0
 """Two thirds of what an endpoint's start may take."""
 
 _LONGEST_LINE = 8192  # bytes; what is longer is cut into several
+_LONGEST_TEXT = 4000  # characters of what it says about itself
 _GONE_WITHIN_S = 1.0  # for an end that was seen on the socket first
-_living: set[int] = set()
 
 
 class Ended(Exception):
@@ -53,16 +54,18 @@ class Child:
         command = [*program.command, "--fd", str(its.fileno()), "--program", program.file]
         strays.adopt()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=its_output,
-                stderr=its_output,
-                env=dict(program.env),
-                cwd=program.folder,
-                pass_fds=(its.fileno(),),
-                start_new_session=True,
-            )
+            with strays.spared() as spare:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=its_output,
+                    stderr=its_output,
+                    env=dict(program.env),
+                    cwd=program.folder,
+                    pass_fds=(its.fileno(),),
+                    start_new_session=True,
+                )
+                spare(process.pid)
         except OSError as error:
             ours.close()
             os.close(output)
@@ -70,7 +73,6 @@ class Child:
         finally:
             its.close()
             os.close(its_output)
-        _living.add(process.pid)
         threading.Thread(
             target=_pass_on, args=(output, program.name), name=f"output of the {program.name}", daemon=True
         ).start()
@@ -85,14 +87,14 @@ class Child:
             async with asyncio.timeout(LOADED_WITHIN_S):
                 await self.send(Message({"do": "load", "settings": program.settings, "limits": limits}))
                 while (said := (await self.hear()).head).get("kind") == "progress":
-                    report(str(said.get("text")))
+                    report(_text(said.get("text")))
         except TimeoutError:
             raise Unavailable(f"the {program.name} was not ready within {LOADED_WITHIN_S:.0f} s") from None
         except Ended as error:
             raise Unavailable(f"the {program.name} {error} before it was ready") from error
         if said.get("kind") != "ready":
             failure: type[InletError] = Refused if said.get("final") is True else Unavailable
-            raise failure(f"the {program.name} did not start: {said.get('error')}")
+            raise failure(f"the {program.name} did not start: {_text(said.get('error'))}")
 
     async def send(self, message: Message) -> None:
         """`Ended` when it cannot take it."""
@@ -136,9 +138,9 @@ class Child:
         how = await self._own_end() if reason is None else reason
         self.kill()
         await self._process.wait()
-        _living.discard(self._process.pid)
+        strays.forget(self._process.pid)
         self._writer.close()
-        await asyncio.to_thread(strays.end, set(_living))
+        await asyncio.to_thread(strays.end)
         return how
 
     def kill(self) -> None:
@@ -163,6 +165,11 @@ def _looked_at(hearing: asyncio.Task[Message]) -> None:
     """Nobody may be left to ask how it went."""
     if not hearing.cancelled():
         hearing.exception()
+
+
+def _text(said: Any) -> str:
+    """One line of it: where it is passed on, another line would be another message."""
+    return " ".join(str(said)[:_LONGEST_TEXT].split())
 
 
 def _how(code: int) -> str:

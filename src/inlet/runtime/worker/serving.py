@@ -135,6 +135,7 @@ class Worker(Serving):
         finally:
             if expiry is not None:
                 expiry.cancel()
+            self._forget(errand)
         if errand.streamed:
             rest = _Rest(errand.pieces, lambda: self._leave(errand))
             return question.stream(first, rest)
@@ -163,6 +164,12 @@ class Worker(Serving):
     @property
     def _idle(self) -> bool:
         return self._child is not None and not self._queue.unfinished
+
+    def _forget(self, errand: _Errand) -> None:
+        """Of one that never began nothing stays: its body is held no longer, and nobody waits behind it."""
+        if not errand.begun and errand in self._waiting:
+            self._waiting.remove(errand)
+            self._count(-1)
 
     def _leave(self, errand: _Errand) -> None:
         """Its caller waits no longer."""
@@ -295,7 +302,7 @@ class Worker(Serving):
                     if not errand.gone:
                         await errand.pieces.put(None)
                     return
-                case "reply":
+                case "reply" if not errand.streamed:
                     if not errand.future.done():
                         errand.future.set_result(said)
                     return

@@ -1,7 +1,7 @@
 """Processes that a child started and left behind. Called by `process`.
 
 Where a child has a namespace of processes they end with it. Elsewhere they become children of the replica, which asks the
-kernel for that, and are told from its own by their session: a replica's own processes are in its session.
+kernel for that, and are told from its own: those are in its session, or were started by `spared`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 _PR_SET_CHILD_SUBREAPER = 36
 _WITHIN_S = 5.0  # a killed process is gone in milliseconds, unless a disk holds it
+_spared: set[int] = set()
+# Held by the event loop while a process is started, maybe by several at once, and by `end` while it tells whose they are.
+_known = threading.RLock()
 
 
 def adopt() -> None:
@@ -21,16 +26,29 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end(living: set[int]) -> None:
-    """Kill them all and wait for that; `living` are the children, by number, that are at work."""
+@contextmanager
+def spared() -> Iterator[Callable[[int], None]]:
+    """Around the start of a process in a session of its own, on the event loop; it gives what must be told its number."""
+    with _known:
+        yield _spared.add
+
+
+def forget(pid: int) -> None:
+    """One that was spared is gone."""
+    _spared.discard(pid)
+
+
+def end() -> None:
+    """Kill them all and wait for that. Called in a thread."""
     import psutil  # which no start needs
 
     ours = os.getsid(0)
     found: list[psutil.Process] = []
-    for child in psutil.Process().children():
-        with suppress(ProcessLookupError, psutil.NoSuchProcess):  # gone meanwhile
-            if child.pid not in living and os.getsid(child.pid) != ours:
-                found += [child, *child.children(recursive=True)]
+    with _known:
+        for child in psutil.Process().children():
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # gone meanwhile
+                if child.pid not in _spared and os.getsid(child.pid) != ours:
+                    found += [child, *child.children(recursive=True)]
     for process in found:
         with suppress(psutil.NoSuchProcess):
             process.kill()
