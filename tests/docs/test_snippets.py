@@ -22,6 +22,7 @@ from tests import reference
 from tests.e2e.clients import HUB, HUGIE
 from tests.e2e.installation import Installation, wait_for
 from tests.environments import environment
+from tests.other_servers import ARCHIVER, BENTOML, MLFLOW
 from tests.standins.hub import StandinHub
 
 from . import pages
@@ -60,7 +61,7 @@ def world() -> Iterator[World]:
         shutil.copytree(sample, hub.folder / "sentence-transformers" / "all-MiniLM-L6-v2")
         inlet = Installation(
             Path(name) / "state",
-            env={"INLET_TOKEN": "", "HOME": str(home), "HF_ENDPOINT": hub.url},
+            env={"INLET_TOKEN": "", "HOME": str(home), "HF_ENDPOINT": hub.url, "INLET_ALLOW_COMMANDS": "1"},
             args=("--sample",),
         )
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("INLET_", "HF_"))}
@@ -100,6 +101,9 @@ def _environments(home: Path) -> None:
         ("train-env", reference.python()),
         ("hf-env", environment("hub-2.4.0", *HUB["2.4.0"])),
         ("hugie-env", environment("hugie-0.4.0", *HUGIE)),
+        ("archiver-env", environment("torch-model-archiver", *ARCHIVER)),
+        ("mlflow-env", environment("mlflow", *MLFLOW)),
+        ("bento-env", environment("bentoml", *BENTOML)),
     ):
         (home / name).symlink_to(python.parents[1])
 
