@@ -83,6 +83,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             (b"content-type", b"application/x-seen"),
             (b"x-own", b"yes"),
             (b"keep-alive", b"no"),
+            (b"x-odd", "ä".encode()),
         )
 
 

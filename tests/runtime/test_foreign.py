@@ -69,13 +69,22 @@ def test_requests_and_answers_pass_as_they_are(served: Replica, method: str) -> 
     assert "x-private" not in headers
 
 
+def test_what_no_header_and_no_address_should_have(served: Replica) -> None:
+    answer = served.http.get("/a", headers={"x-mine": "ä".encode()})
+    assert dict(answer.json()["headers"])["x-mine"] == "ä"
+    assert (b"x-odd", "ä".encode()) in answer.headers.raw
+    answer = served.http.get("/" + "%ff" * 10_000)  # longer once it says how what it stands for is written
+    assert answer.status_code == 400
+    assert "Traceback" not in served.log.read_text()
+
+
 def test_it_knows_where_to_listen_and_where_the_model_is(served: Replica, tmp_path: Path) -> None:
     environment = served.http.get("/").text  # the replica's own
     assert environment == "Ok"
     environment = served.post({}).json()["environment"]
     assert environment["HF_MODEL_DIR"] == str(tmp_path / "p")
     assert int(environment["PORT"]) > 0
-    assert "INLET_PARENT_PID" not in environment
+    assert not {"INLET_PARENT_PID", "NOTIFY_SOCKET"}.intersection(environment)
 
 
 def test_health_and_metrics_stay_the_replicas_own(served: Replica) -> None:

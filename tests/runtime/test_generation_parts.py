@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +120,55 @@ def test_settings() -> None:
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({"LLAMA_ARG_RERANKING": "true"}).mode is Mode.RERANKING
     assert Settings.from_env({"LLAMA_ARG_CTX_SIZE": "0"}).context is None
+
+
+def said(key: str, kind: int, value: bytes) -> bytes:
+    """One entry of a header."""
+    return struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        said("llama.context_length", 5, struct.pack("<i", -5)),
+        said("llama.block_count", 10, struct.pack("<Q", 2**63)),
+        said("llama.attention.head_count_kv", 9, struct.pack("<IQi", 5, 1, -5)),
+        said("llama.attention.head_count_kv", 9, struct.pack("<IQf", 6, 1, float("nan"))),
+        said("llama.attention.head_count_kv", 9, struct.pack("<IQf", 6, 1, float("inf"))),
+        said("tokenizer.chat_template", 8, struct.pack("<Q", 2**63)),
+        said("tokenizer.chat_template", 8, struct.pack("<Q", 9) + b"short"),
+        said("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2**63)),
+        said("k" * 70_000, 4, struct.pack("<I", 1)),
+    ],
+)
+def test_a_header_that_lies_is_refused(tmp_path: Path, entry: bytes) -> None:
+    file = tmp_path / "a.gguf"
+    architecture = said("general.architecture", 8, struct.pack("<Q", 5) + b"llama")
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + architecture + entry)
+    with pytest.raises(Refused, match="is not a GGUF file that can be read"):
+        read_header(file)
+
+
+def test_long_texts_of_a_header_are_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    with file.open("wb") as content:
+        content.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 2))
+        content.write(said("tokenizer.chat_template", 8, struct.pack("<Q", 10**8)))
+        content.seek(10**8, 1)
+        content.write(said("general.architecture", 8, struct.pack("<Q", 5) + b"llama"))
+    tracemalloc.start()
+    header = read_header(file)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (header.has_template, header.architecture) == (True, "llama")
+    assert most < 10**7
+
+
+def test_a_model_that_is_not_there_as_a_whole_hides_no_other() -> None:
+    sizes = {"a-00001-of-99999.gguf": 9, "b.gguf": 1}
+    assert files.choose(sizes, named=None, memory=GB) == ("b.gguf",)
+    with pytest.raises(Refused, match="there is no file 'a-00001"):
+        files.choose(sizes, named="a-00001-of-99999.gguf", memory=GB)
 
 
 @settings(max_examples=200)

@@ -15,6 +15,7 @@ import pytest
 from inlet.core.errors import Invalid, Refused, Unavailable
 from inlet.core.handlers import handler_options
 from inlet.core.trust import Confinement, imposed, trust_of
+from inlet.runtime.handler.environment import may_name_files
 from inlet.runtime.loader import load
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import parse
@@ -286,6 +287,33 @@ def test_requirements_are_installed_once_beside_the_servers_own_packages(tmp_pat
             word, file, _ = replica.ready().ask({"inputs": 1})
             assert (word, file.startswith(str(tmp_path / "cache" / "environments"))) == ("hello", True)
             assert any("installing" in line for line in replica.notifications()) is installs
+
+
+@pytest.mark.parametrize(
+    ("requirements", "settings", "may"),
+    [
+        (
+            "numpy\nPillow>=10,<12; python_version > '3.8'  # see https://example.org\n\ntorch[cpu] ~= 2.0\n",
+            [],
+            False,
+        ),
+        ("numpy", ["https://a.example/simple https://b.example/simple", "30", "true"], False),
+        ("numpy", ["wheels"], True),
+        ("./greeting.whl", [], True),
+        ("wheels/greeting-1.0-py3-none-any.whl", [], True),
+        ("greeting-1.0-py3-none-any.whl", [], True),
+        ("greeting @ file:///repository/greeting", [], True),
+        ("-f wheels\ngreeting", [], True),
+        (" -r more.txt", [], True),
+        ("${HOME}", [], True),
+        ("\0-\0r\0", [], True),
+        ("# -*- coding: utf-7 -*-\nnumpy", [], True),
+    ],
+)
+def test_packages_are_shared_unless_files_of_the_repository_may_be_among_them(
+    requirements: str, settings: list[str], may: bool
+) -> None:
+    assert may_name_files(requirements, settings, {"greeting-1.0-py3-none-any.whl", "handler.py"}) is may
 
 
 def test_requirements_that_cannot_be_installed_say_why_and_leave_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from inlet.runtime.sources import Selection, fetch
 from tests.full_disk import fill, free, small_disk
 from tests.reference import Reference
 from tests.runtime.close import assert_close
@@ -73,6 +74,27 @@ def test_weights_that_nothing_can_use_are_not_fetched(hub: StandinHub, tmp_path:
     assert reason.startswith("models of type 'unheard-of' are not supported yet")
     assert "inlet-endpoints[torch]" in reason
     assert fetched(hub, NAME) == {"config.json"}
+
+
+def test_a_fault_of_our_own_is_not_blamed_on_the_hub(
+    hub: StandinHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the Hub waits for ever."""
+    (hub.folder / NAME / "config.json").unlink()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+
+    def fails(*_: object) -> set[str]:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        fetch(
+            NAME,
+            commit=None,
+            cache=tmp_path,
+            token=None,
+            progress=pytest.fail,
+            selection=Selection("fails", fails),
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ from typing import Any
 import psutil
 import pytest
 
-from inlet.core.errors import TimedOut, Unavailable
+from inlet.core.errors import TimedOut, TooMany, Unavailable
 from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import Dialect
+from inlet.runtime.foreign.program import Program as Beside
+from inlet.runtime.foreign.run import Run
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.serving import Asked
-from inlet.runtime.worker.frames import Garbled, Message, pack, read
+from inlet.runtime.worker.frames import MOST_BLOBS, Garbled, Message, pack, read
 from inlet.runtime.worker.program import CHILD, Program, Question
 from inlet.runtime.worker.serving import ProgramError, Worker
 
 WITHIN_S = 60.0
+MANY = b"0," * MOST_BLOBS + b"0"  # sizes of blobs, each of which takes the parent a moment
 
 PROGRAM = """
 import os, time
@@ -31,6 +34,13 @@ import os, time
 def load(settings, report):
     report("loading")
     return answer
+
+def pieces_that_end_as_a_reply():
+    import sys
+    yield {}, [b"x"]
+    frame = b'{"kind": "reply", "blobs": []}'
+    os.write(int(sys.argv[sys.argv.index("--fd") + 1]), len(frame).to_bytes(4, "big") + frame)
+    yield {}, [b"y"]
 
 def answer(head, blobs):
     word = blobs[0].decode()
@@ -44,6 +54,8 @@ def answer(head, blobs):
         time.sleep(3600)
     if word == "wrong":
         return {"kind": "what"}, "no bytes"
+    if word == "both":
+        return pieces_that_end_as_a_reply()
     return {}, [b"a", word.encode()]
 """
 
@@ -142,7 +154,10 @@ async def test_a_child_that_dies_idle_is_replaced_at_once(tmp_path: Path) -> Non
         first = int(await ask(serving, "pid"))
         psutil.Process(first).kill()
         await until(lambda: not psutil.pid_exists(first))
-        # One that was sent to the dead child before that was noticed is lost with it.
+        with suppress(
+            ProgramError
+        ):  # one that was sent to the dead child before that was noticed is lost with it
+            await ask(serving, "pid")
         assert await ask(serving, "pid") != str(first).encode()
 
 
@@ -167,6 +182,45 @@ async def test_a_caller_that_leaves_while_it_waits_costs_nothing(tmp_path: Path)
             await hangs
         first = await ask(serving, "pid", WITHIN_S)
         assert await ask(serving, "pid", WITHIN_S) == first
+
+
+async def test_nothing_stays_of_those_that_leave_before_their_turn(tmp_path: Path) -> None:
+    async with worker(tmp_path, seconds=1) as serving:
+        hangs = asyncio.create_task(ask(serving, "hang"))
+        leave = [asyncio.create_task(ask(serving, "x" * 1_000)) for _ in range(50)]
+        stays = asyncio.create_task(ask(serving, "y", WITHIN_S))
+        expires = asyncio.create_task(ask(serving, "z", 0.01))
+        with pytest.raises(TooMany):
+            await expires
+        for each in leave:
+            each.cancel()
+        await asyncio.wait(leave)
+        assert [errand.message.blobs for errand in serving._waiting] == [[b"y"]]
+        with pytest.raises(TimedOut):
+            await hangs
+        assert await stays == b"ay"
+        serving.admit(asyncio.get_running_loop().time(), 0)  # nothing is in front of another one
+
+
+async def test_a_stream_that_ends_as_no_stream_does_is_ended(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        with pytest.raises(ProgramError, match="sent what is no answer, and was ended"):
+            await ask(serving, "both")
+        assert await ask(serving, "b") == b"ab"
+
+
+async def test_an_end_leaves_other_processes_of_the_replica_alone(tmp_path: Path) -> None:
+    """Those that it started with a session of their own are no children that a child left behind."""
+    async with worker(tmp_path) as serving:
+        before = set(psutil.Process().children())
+        run = await Run.start(Beside(("sleep", "3600")), tmp_path)
+        (beside,) = set(psutil.Process().children()) - before
+        with pytest.raises(ProgramError):
+            await ask(serving, "exit")
+        assert await ask(serving, "b") == b"ab"
+        assert beside.status() != psutil.STATUS_ZOMBIE
+        run.kill()
+        assert "signal 9" in str(await run.last_words())
 
 
 async def test_what_waits_while_there_is_no_child_is_told_so(tmp_path: Path) -> None:
@@ -205,7 +259,8 @@ async def test_a_worker_that_is_closed_leaves_no_process(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "frame",
-    [b"\xff\xff\xff\xff", b"\0\0\0\x01{", b"\0\0\0\x02{}", b'\0\0\0\x0e{"blobs":[-1]}', b'\0\0\0\x13{"blobs":[99999999999]}'[:23]],
+    [b"\xff\xff\xff\xff", b"\0\0\0\x01{", b"\0\0\0\x02{}", b'\0\0\0\x0e{"blobs":[-1]}', b'\0\0\0\x13{"blobs":[99999999999]}'[:23],
+     (len(MANY) + 12).to_bytes(4, "big") + b'{"blobs":[' + MANY + b"]}"],
 )  # fmt: skip
 async def test_what_is_no_frame_is_told(frame: bytes) -> None:
     reader = asyncio.StreamReader()

@@ -109,6 +109,9 @@ class App:
                 status = answer.status
         except body.Disconnected:
             pass
+        except InletError as error:
+            status = 500  # what was sent already says something else; the server closes the connection
+            _log.warning("an answer broke off: %s", error)
         except Exception:
             status = 500  # what was sent already says something else, and breaks off
             raise

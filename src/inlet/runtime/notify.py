@@ -24,7 +24,7 @@ class Notifier:
             self._socket.setblocking(False)
 
     def status(self, text: str) -> None:
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={' '.join(text.split())}")  # a line break would begin another field
 
     def ready(self) -> None:
         self._send("STATUS=ready\nREADY=1")

@@ -102,31 +102,38 @@ class _Download:
     def _attempt(self) -> Path:
         from huggingface_hub import HfApi
 
-        try:
+        meter = _Meter(self._progress)
+        config: Mapping[str, Any] = {}
+        with self._explained():
             info = HfApi(token=self._token).model_info(
                 self._repository, revision=self._commit, files_metadata=True, timeout=_TIMEOUT_S
             )
             commit = self._commit or str(info.sha)
             hashes = {item.rfilename: item.lfs.sha256 for item in info.siblings or () if item.lfs}
             sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-            meter = _Meter(self._progress)
-            config: Mapping[str, Any] = {}
             if _CONFIG in sizes:
                 config = read_config(self._fetch(_CONFIG, commit, hashes.get(_CONFIG), meter).parent)
-            files = sorted(self._selection.choose(sizes, config), key=lambda name: (sizes[name], name))
-            if not files:
-                raise Refused("the repository has no model that can be served", field="model")
-            meter.expect({name: sizes[name] for name in files})
+        files = sorted(self._selection.choose(sizes, config), key=lambda name: (sizes[name], name))
+        if not files:
+            raise Refused("the repository has no model that can be served", field="model")
+        meter.expect({name: sizes[name] for name in files})
+        with self._explained():
             for name in files:
                 local = self._fetch(name, commit, hashes.get(name), meter)
                 folder = local.parents[name.count("/")]
+        if self._cache is not None:
+            _mark_complete(_marker(self._cache, self._repository, commit, self._selection), folder, files)
+        return folder
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Around what is asked of the Hub, and nothing else: other faults are not its own, and would be tried for ever."""
+        try:
+            yield
         except InletError:
             raise
         except Exception as error:  # the HTTP library below huggingface_hub differs between its versions
             raise _explain(error, self._repository, self._commit, has_token=bool(self._token)) from error
-        if self._cache is not None:
-            _mark_complete(_marker(self._cache, self._repository, commit, self._selection), folder, files)
-        return folder
 
     def _fetch(self, name: str, commit: str, sha256: str | None, meter: _Meter) -> Path:
         """The file here, as the Hub has it."""

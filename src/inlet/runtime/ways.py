@@ -146,4 +146,9 @@ def _encoder(sizes: Mapping[str, int], config: Mapping[str, Any], wish: Wish) ->
 
 
 def _pipeline(sizes: Mapping[str, int], wish: Wish, reason: str) -> Choice:
+    if not wish.extras.torch:
+        raise Refused(
+            f"{reason}; that takes torch and transformers: install inlet-endpoints[torch] on the server",
+            field="model",
+        )
     return Choice(Way.PIPELINE, pipeline_files.needed(sizes, code=wish.code), reason)

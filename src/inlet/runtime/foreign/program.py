@@ -15,7 +15,8 @@ from pathlib import Path
 from inlet.core.errors import Refused
 
 _PLACEHOLDER = re.compile(r"\{(port|socket|model)\}|\$(?:PORT\b|\{PORT\})")
-_OURS, _MARK = ("INLET_", "NOTIFY_SOCKET"), "INLET_REPLICA_ID"  # by the mark, what outlives its replica is found
+_OURS = ("INLET_", "NOTIFY_SOCKET")
+_MARK = "INLET_REPLICA_ID"  # by it, what outlives its replica is found
 
 # What people are told when a program is not there.
 _INSTALL = {

@@ -6,7 +6,8 @@ Asked by `ways`, before anything large is fetched and again for the folder; both
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import takewhile
 
 import psutil
 
@@ -14,7 +15,7 @@ from inlet.core.errors import Refused
 from inlet.runtime.generation.settings import FILE
 from inlet.runtime.options import Options
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.gguf", re.DOTALL)
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>(?!00000)\d{5})\.gguf", re.DOTALL)
 _BESIDE = re.compile(
     r"(^|[/._-])(mmproj|imatrix|lora)([._-]|$)", re.IGNORECASE
 )  # files that are no model by themselves
@@ -56,9 +57,10 @@ def choose(sizes: Mapping[str, int], *, named: str | None, memory: int) -> tuple
     return models[max(fitting, key=lambda name: (fitting[name], name))]
 
 
-def _models(names: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The parts of each model, by its first one; `Refused` when a part is missing."""
+def _models(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The parts of each model that is there as a whole, by its first one; `Refused` when there are only others."""
     models: dict[str, tuple[str, ...]] = {}
+    lacking = ""
     for name in sorted(names):
         if not name.endswith(".gguf") or _BESIDE.search(name):
             continue
@@ -66,11 +68,17 @@ def _models(names: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
         if part is None:
             models[name] = (name,)
         elif int(part["number"]) == 1:
-            total = part["total"]
-            parts = tuple(
-                f"{part['stem']}-{number:05}-of-{total}.gguf" for number in range(1, int(total) + 1)
-            )
-            if missing := [each for each in parts if each not in names]:
-                raise Refused(f"{missing[0]} is missing, a part of {name}", field="model")
-            models[name] = parts
+            parts = (_part(part, number) for number in range(1, int(part["total"]) + 1))
+            # One by one: a name may speak of more parts than there is room for.
+            present = tuple(takewhile(names.__contains__, parts))
+            if len(present) == int(part["total"]):
+                models[name] = present
+            else:
+                lacking = f"{_part(part, len(present) + 1)} is missing, a part of {name}"
+    if lacking and not models:
+        raise Refused(lacking, field="model")
     return models
+
+
+def _part(first: re.Match[str], number: int) -> str:
+    return f"{first['stem']}-{number:05}-of-{first['total']}.gguf"

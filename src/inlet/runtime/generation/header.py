@@ -18,7 +18,9 @@ _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MOST_KEYS, _MOST_ITEMS, _LONGEST = 10_000, 10_000_000, 100_000_000
+_LARGEST = 2**32  # of the numbers that are asked for
 _KEPT_ITEMS = 4_096  # of an array: one number per layer is kept, a vocabulary is not
+_KEPT_BYTES = 65_535  # of a text, as many as a key may have; of a longer one only that it is there
 _LIKE_KEYS = 64  # heads' size of nearly all models that do not say
 
 
@@ -36,14 +38,17 @@ def read_header(file: Path) -> Header:
     """Read one file, or the first part of a split one."""
     try:
         with file.open("rb") as content:
-            values = _values(content)
-    except (struct.error, ValueError, MemoryError) as error:
+            return _header(_values(content))
+    except (ValueError, OverflowError) as error:
         raise Refused(f"{file.name} is not a GGUF file that can be read ({error})", field="model") from error
+
+
+def _header(values: dict[str, Any]) -> Header:
     architecture = values.get("general.architecture")
 
     def number(key: str, default: int) -> int:
         value = values.get(f"{architecture}.{key}", default)
-        return int(value) if isinstance(value, int | float) else default
+        return _bounded(value, _LARGEST) if isinstance(value, int) else default
 
     heads = number("attention.head_count", 1)
     size = number("embedding_length", heads * _LIKE_KEYS) // max(heads, 1)
@@ -51,7 +56,9 @@ def read_header(file: Path) -> Header:
     layers = number("block_count", 0)
     shared = values.get(f"{architecture}.attention.head_count_kv")  # one number, or one per layer
     all_heads = (
-        int(sum(shared)) if isinstance(shared, list) else layers * number("attention.head_count_kv", heads)
+        sum(_bounded(int(each), _LARGEST) for each in shared)
+        if isinstance(shared, list)
+        else layers * number("attention.head_count_kv", heads)
     )
     return Header(
         architecture=str(architecture),
@@ -62,17 +69,17 @@ def read_header(file: Path) -> Header:
 
 
 def _values(content: IO[bytes]) -> dict[str, Any]:
-    magic, version = content.read(4), _scalar(content, "I")
+    magic, version = _exactly(content, 4), _scalar(content, "I")
     if magic != _MAGIC or version not in _VERSIONS:
         raise ValueError(f"it begins with {magic!r}, version {version}")
     _scalar(content, "Q")  # how many tensors
     keys = _bounded(_scalar(content, "Q"), _MOST_KEYS)
-    return {_string(content): _value(content, _scalar(content, "I")) for _ in range(keys)}
+    return {_string(content, _KEPT_BYTES): _value(content, _scalar(content, "I")) for _ in range(keys)}
 
 
 def _value(content: IO[bytes], kind: int) -> Any:
     if kind == _STRING:
-        return _string(content)
+        return _string(content, _LONGEST)
     if kind == _ARRAY:
         kind, count = _scalar(content, "I"), _bounded(_scalar(content, "Q"), _MOST_ITEMS)
         if kind == _STRING:
@@ -81,7 +88,7 @@ def _value(content: IO[bytes], kind: int) -> Any:
             return None
         size = struct.calcsize(f"<{_code(kind)}")
         if count <= _KEPT_ITEMS:
-            return list(struct.unpack(f"<{count}{_code(kind)}", content.read(count * size)))
+            return list(struct.unpack(f"<{count}{_code(kind)}", _exactly(content, count * size)))
         content.seek(count * size, 1)
         return None
     return _scalar(content, _code(kind))
@@ -94,14 +101,25 @@ def _code(kind: int) -> str:
 
 
 def _scalar(content: IO[bytes], code: str) -> Any:
-    return struct.unpack(f"<{code}", content.read(struct.calcsize(f"<{code}")))[0]
+    return struct.unpack(f"<{code}", _exactly(content, struct.calcsize(f"<{code}")))[0]
 
 
-def _string(content: IO[bytes]) -> str:
-    return content.read(_bounded(_scalar(content, "Q"), _LONGEST)).decode(errors="replace")
+def _string(content: IO[bytes], longest: int) -> str:
+    size = _bounded(_scalar(content, "Q"), longest)
+    if size > _KEPT_BYTES:
+        content.seek(size, 1)
+        return ""
+    return _exactly(content, size).decode(errors="replace")
+
+
+def _exactly(content: IO[bytes], size: int) -> bytes:
+    found = content.read(size)
+    if len(found) < size:
+        raise ValueError("it ends too early")
+    return found
 
 
 def _bounded(count: int, most: int) -> int:
-    if count > most:
-        raise ValueError(f"a length of {count} is not possible")
+    if not 0 <= count <= most:
+        raise ValueError(f"a size of {count} is not possible")
     return count

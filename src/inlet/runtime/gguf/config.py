@@ -174,7 +174,7 @@ def _check_layers(settings: _Settings, window: int | None) -> None:
     """That each sees everything, or the window."""
     kinds = settings.get("layer_types") or []
     known = {"full_attention"} if window is None else {"full_attention", "sliding_attention"}
-    if not isinstance(kinds, list) or any(kind not in known for kind in kinds):
+    if not isinstance(kinds, list) or any(not isinstance(kind, str) or kind not in known for kind in kinds):
         raise settings.refusal("layer_types", f"a list of {' and '.join(sorted(known))}")
 
 

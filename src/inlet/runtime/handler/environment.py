@@ -1,9 +1,10 @@
 """The packages that a repository's `requirements.txt` asks for, in an environment of its own. Called by `opening` in a thread.
 
 Made once for the same file, the same Python and the same settings of the installer, below the cache, and shared by all replicas
-that ask for it: nothing else of an endpoint may have a say in what is installed. One that was not finished is made again. The installer runs in the sandbox: what it installs may bring code that runs meanwhile. Unless an
-endpoint wants none of them, the server's own packages stand behind those that are installed, as in the stock container;
-what is there and fits is not installed again.
+that ask for it: nothing else of an endpoint may have a say in what is installed, and where files of a repository may have one
+the environment is this repository's own. One that was not finished is made again. The installer runs in the sandbox: what it
+installs may bring code that runs meanwhile. Unless an endpoint wants none of them, the server's own packages stand behind those
+that are installed, as in the stock container; what is there and fits is not installed again.
 """
 
 from __future__ import annotations

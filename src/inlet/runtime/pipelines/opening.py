@@ -1,12 +1,11 @@
 """From a folder to the program of a worker that computes with torch and transformers. Called by `loader` in a thread.
 
-Imports neither: whether they are there is asked before a process is started in vain. Python files of the repository are
+Imports neither. Python files of the repository are
 run only where the endpoint asks for it and the server allows it, and then in the sandbox of handlers.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -24,18 +23,11 @@ from inlet.runtime.pipelines.tasks import canonical, sample
 from inlet.runtime.worker.program import CHILD, Limits, Program
 
 _PROGRAM = Path(__file__).with_name("child") / "program.py"
-_NEEDED = ("torch", "transformers")
 _log = logging.getLogger(__name__)
 
 
 def open_pipeline(folder: Path, config: Mapping[str, Any], options: Options, reason: str) -> Program:
     """What runs the model. `reason`: why it is computed in this way. `Refused` says what a person must do."""
-    lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if lacking:
-        raise Refused(
-            f"{reason}; that takes {' and '.join(lacking)}: install inlet-endpoints[torch] on the server",
-            field="model",
-        )
     task = canonical(options.task)
     own_code = "auto_map" in config and options.trust.remote_code
     if own_code and not options.trust.code:

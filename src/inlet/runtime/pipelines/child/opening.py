@@ -90,8 +90,9 @@ def open_model(folder: Path, task: str, threads: int, trust_remote_code: bool) -
     except ImportError as error:
         raise CannotOpen(_lacking(error)) from error
     except Exception as error:  # each kind of model has its own ways to fail
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise CannotOpen(f"transformers cannot open the model for {task}: {reason}") from error
+        raise CannotOpen(
+            f"transformers cannot open the model for {task}: {_reason(error, folder)}"
+        ) from error
 
 
 def _lacking(error: ImportError) -> str:
@@ -101,6 +102,12 @@ def _lacking(error: ImportError) -> str:
         return f"this task needs {error.name}: install inlet-endpoints[torch] on the server"
     reason = str(error).strip().split("\n", 1)[0]
     return f"the model needs a Python package that is not installed on the server: {reason}"
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """What transformers says, without its guesses at a repository of the Hub that might have been meant."""
+    said = str(error).replace(f"'{folder}'", "the model").strip().split("\n", 1)[0]
+    return said.split(". If you were trying to load it from", 1)[0] or type(error).__name__
 
 
 def _plain(value: Any, blobs: list[Blob]) -> Any:
