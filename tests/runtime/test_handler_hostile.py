@@ -129,7 +129,9 @@ def test_it_sees_nothing_of_the_server(confined: Replica, tmp_path: Path) -> Non
     for path in (str(tmp_path / "secret"), str(confined.log), "/etc/shadow", f"/proc/{os.getpid()}/environ"):
         assert confined.ask({"inputs": "reads", "path": path}) in ("FileNotFoundError", "PermissionError")
     assert confined.ask({"inputs": "lists", "path": str(tmp_path)}) == "FileNotFoundError"
-    assert confined.ask({"inputs": "lists", "path": "/tmp"}) == []
+    prefix = Path(sys.prefix)  # which it needs, wherever this checkout lies
+    leading_there = [prefix.parts[2]] if prefix.is_relative_to("/tmp") else []
+    assert confined.ask({"inputs": "lists", "path": "/tmp"}) == leading_there
     assert SECRET not in confined.ask({"inputs": "reads", "path": "/proc/1/environ"})
     environment = confined.ask({"inputs": "environment"})
     assert environment["MINE"] == "my own"

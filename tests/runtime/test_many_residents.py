@@ -142,7 +142,7 @@ async def test_one_in_use_stays_and_one_that_is_never_idle_leaves_at_last(
     shutil.copytree(made.minilm, passing / "other")
     busy, other = a_place(made.minilm, FEATURES), a_place(passing / "other", FEATURES)
     await warm_libraries(made)
-    async with living(busy, other, allowed=memory.own() + ALONE) as residents:
+    async with living(busy, other, allowed=memory.taken() + ALONE) as residents:
         async with residents.using(busy, None):
             waiting = asyncio.create_task(use(residents, other))
             await until(lambda: busy.leaving)
@@ -164,7 +164,7 @@ async def test_one_in_use_stays_and_one_that_is_never_idle_leaves_at_last(
 async def test_what_surely_does_not_fit_is_refused(made: Reference) -> None:
     place = a_place(made.minilm, FEATURES)
     await warm_libraries(made)
-    async with living(place, allowed=memory.own() + 50_000_000) as residents:
+    async with living(place, allowed=memory.taken() + 50_000_000) as residents:
         with pytest.raises(
             Refused, match=r"needs at least \d+ MB of memory, and without any other model \d+ MB"
         ):
@@ -177,11 +177,11 @@ async def test_memory_comes_back(made: Reference, passing: Path) -> None:
         shutil.copytree(made.minilm, folder)
     places = [a_place(folder, FEATURES) for folder in folders]
     await warm_libraries(made)
-    before = memory.own()
+    before = memory.taken()
     async with living(*places, allowed=before + ALONE) as residents:
         for place in (*places, *places):
             await use(residents, place)
-        assert memory.own() - before < 1.5 * ALONE  # of six loads
+        assert memory.taken() - before < 1.5 * ALONE  # of six loads
         assert [place.loads for place in places] == [2, 2, 2]
 
 
@@ -190,4 +190,4 @@ async def warm_libraries(made: Reference) -> None:
     place = a_place(made.model("topics"), CLASSIFY)
     async with living(place) as residents:
         await use(residents, place)
-    await asyncio.to_thread(give_back, memory.own())
+    await asyncio.to_thread(give_back, memory.taken())
