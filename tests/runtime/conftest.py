@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
+from inlet.runtime.worker import strays
 from tests.reference import Reference, reference
 from tests.runtime.process import Replica
 
@@ -39,3 +41,11 @@ def replica(
             return running[model, task]
 
         yield get
+
+
+@pytest.fixture
+def neighbours_spared() -> None:
+    """What this very process has started, such as a database, is left alone by a worker that is tested in it."""
+    with strays.spared() as spare:
+        for child in psutil.Process().children():
+            spare(child.pid)

@@ -25,6 +25,7 @@ from inlet.runtime.worker.frames import MOST_BLOBS, Garbled, Message, pack, read
 from inlet.runtime.worker.program import CHILD, Program, Question
 from inlet.runtime.worker.serving import ProgramError, Worker
 
+pytestmark = pytest.mark.usefixtures("neighbours_spared")
 WITHIN_S = 60.0
 MANY = b"0," * MOST_BLOBS + b"0"  # sizes of blobs, each of which takes the parent a moment
 
