@@ -58,9 +58,16 @@ def is_spare(words: list[str]) -> bool:
 class Installation:
     """`start()`, then `url`, `api` (an httpx client of the public API with the admin token), and kills."""
 
-    def __init__(self, home: Path, env: Mapping[str, str] | None = None, args: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        home: Path,
+        env: Mapping[str, str] | None = None,
+        args: tuple[str, ...] = (),
+        program: str | Path = INLET,
+    ) -> None:
         self.home = home
         self._args = args
+        self._program = program
         self._env = {k: v for k, v in os.environ.items() if not k.startswith(("INLET_", "HF_"))}
         self._env |= {
             "INLET_HOME": str(home),
@@ -83,7 +90,7 @@ class Installation:
         started = time.monotonic()
         with self._output.open("ab") as output:
             self.parent = subprocess.Popen(
-                [INLET, "up", "--port", str(self.port), *self._args],
+                [self._program, "up", "--port", str(self.port), *self._args],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -238,10 +245,13 @@ def contents(home: Path) -> Iterator[tuple[Path, bytes]]:
 
 @contextmanager
 def installation(
-    home: Path, env: Mapping[str, str] | None = None, args: tuple[str, ...] = ()
+    home: Path,
+    env: Mapping[str, str] | None = None,
+    args: tuple[str, ...] = (),
+    program: str | Path = INLET,
 ) -> Iterator[Installation]:
     """A started installation; stopped afterwards, and nothing of it may be left running."""
-    inlet = Installation(home, env, args)
+    inlet = Installation(home, env, args, program)
     try:
         inlet.start()
         yield inlet

@@ -66,6 +66,14 @@ def _bert(kind: type, **more) -> Callable[[Path], None]:
     return make
 
 
+def headless(folder: Path) -> None:
+    """The body of a model that does not say what it is, so that a head of any kind would be put on it."""
+    _bert(t.BertModel, **LABELS)(folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def bart(folder: Path) -> None:
     config = t.BartConfig(
         vocab_size=len(VOCABULARY), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
@@ -238,7 +246,7 @@ NLI = {
 MAKERS: dict[str, Callable[[Path], None]] = {
     "bart": bart, "mbart": mbart, "gpt2": gpt2, "tapas": tapas, "vit": vit, "clip": clip, "yolos": yolos, "segformer": segformer,
     "glpn": glpn, "captions": captions, "llava": llava, "vilt": vilt, "layoutlm": layoutlm, "wav2vec2": wav2vec2,
-    "sounds": sounds, "vits": vits,
+    "sounds": sounds, "vits": vits, "headless": headless,
     "sequence": _bert(t.BertForSequenceClassification, **LABELS),
     "nli": _bert(t.BertForSequenceClassification, **NLI),
     "tokens": _bert(t.BertForTokenClassification, **LABELS),

@@ -28,6 +28,9 @@ REQUIREMENTS = (
     # What a replica needs, to run one there.
     "openvino==2026.4.1", "orjson==3.13.0", "uvloop==0.23.0", "httptools==0.9.0", "uvicorn==0.54.0",
     "prometheus_client==0.26.0", "psutil==7.2.2",
+    # What control and router need besides, and this checkout itself, to run an installation there.
+    "aiosqlite==0.22.1", "alembic==1.20.1", "cryptography==50.0.2", "fastapi==0.165.0", "httpx==0.28.1",
+    "sqlalchemy[asyncio]==2.1.9", "structlog==26.1.0", f"--editable={ROOT}",
 )  # fmt: skip
 OLDER = ("transformers==4.57.6",)
 _SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("make.py", "answers.py"))

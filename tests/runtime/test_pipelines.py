@@ -324,6 +324,21 @@ def test_a_model_that_does_not_fit_is_refused(worker: Worker) -> None:
     assert "summarization" in refused["message"]
 
 
+@pytest.mark.parametrize(
+    ("task", "lacking"),
+    [
+        ("text-classification", "classifier.bias, classifier.weight"),
+        ("question-answering", "qa_outputs.bias, qa_outputs.weight"),
+        ("fill-mask", "cls.predictions"),
+    ],
+)
+def test_weights_are_never_made_up(worker: Worker, task: str, lacking: str) -> None:
+    asked = {"blobs": [], "inputs": ["a soup"], "parameters": {}}
+    refused = worker.tell(do="answer", model="headless", task=task, **asked)["refused"]
+    assert refused["field"] == "model"
+    assert f"needs weights that its files lack: {lacking}" in refused["message"]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}

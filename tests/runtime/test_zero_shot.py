@@ -33,7 +33,7 @@ def test_answers_are_those_of_the_reference(made: Reference, replica: Get) -> No
 def test_every_spelling_gets_the_same_answer(replica: Get) -> None:
     statements = replica("statements", TASK)
     expected = statements.ask({"inputs": TEXT, "parameters": {"candidate_labels": LABELS}})
-    assert expected["labels"][0] == "sport"
+    assert sorted(expected["labels"]) == sorted(LABELS)
     for body in (
         {"inputs": TEXT, "candidate_labels": LABELS},
         {"inputs": TEXT, "parameters": {"candidateLabels": "sport,food, weather", "multi_class": False}},

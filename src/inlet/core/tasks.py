@@ -14,20 +14,42 @@ from inlet.core.handlers import TASK, handler_file
 TASKS = frozenset(
     {
         "custom", "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational",
-        "feature-extraction", "fill-mask", "image-classification", "image-segmentation", "image-text-to-text",
-        "object-detection", "question-answering", "sentence-embeddings", "sentence-ranking", "sentence-similarity",
-        "summarization", "table-question-answering", "tabular-classification", "tabular-regression", "text-classification", "text-generation", "text-ranking",
-        "text-to-image", "text2text-generation", "token-classification", "translation", "zero-shot-classification",
+        "depth-estimation", "document-question-answering", "feature-extraction", "fill-mask", "image-classification",
+        "image-segmentation", "image-text-to-text", "image-to-text", "object-detection", "question-answering",
+        "sentence-embeddings", "sentence-ranking", "sentence-similarity", "summarization", "table-question-answering",
+        "tabular-classification", "tabular-regression", "text-classification", "text-generation", "text-ranking",
+        "text-to-audio", "text-to-image", "text-to-speech", "text2text-generation", "token-classification", "translation",
+        "visual-question-answering", "zero-shot-classification", "zero-shot-image-classification",
     }
 )  # fmt: skip
-"""Every task of the public API, past ones included."""
+"""Every task that an endpoint may have: the public API's, past ones included, and those that we serve besides."""
 
+# The first ending counts: those of models that take something else than text stand before the general ones.
 _BY_ARCHITECTURE = (
+    ("Wav2Vec2ForSequenceClassification", "audio-classification"),
+    ("HubertForSequenceClassification", "audio-classification"),
+    ("WavLMForSequenceClassification", "audio-classification"),
+    ("WhisperForAudioClassification", "audio-classification"),
+    ("TapasForQuestionAnswering", "table-question-answering"),
+    ("ViltForQuestionAnswering", "visual-question-answering"),
+    ("BlipForQuestionAnswering", "visual-question-answering"),
+    ("LayoutLMForQuestionAnswering", "document-question-answering"),
+    ("LayoutLMv2ForQuestionAnswering", "document-question-answering"),
+    ("LayoutLMv3ForQuestionAnswering", "document-question-answering"),
+    ("CLIPModel", "zero-shot-image-classification"),
+    ("SiglipModel", "zero-shot-image-classification"),
+    ("VitsModel", "text-to-speech"),
+    ("ForDepthEstimation", "depth-estimation"),
+    ("VisionEncoderDecoderModel", "image-to-text"),
+    ("BlipForConditionalGeneration", "image-to-text"),
+    ("LlavaForConditionalGeneration", "image-text-to-text"),
     ("ForSequenceClassification", "text-classification"),
     ("ForTokenClassification", "token-classification"),
     ("ForQuestionAnswering", "question-answering"),
     ("ForMaskedLM", "fill-mask"),
     ("ForImageClassification", "image-classification"),
+    ("ForUniversalSegmentation", "image-segmentation"),
+    ("ForSemanticSegmentation", "image-segmentation"),
     ("ForObjectDetection", "object-detection"),
     ("ForTableQuestionAnswering", "table-question-answering"),
     ("ForSpeechSeq2Seq", "automatic-speech-recognition"),

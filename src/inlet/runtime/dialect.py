@@ -6,6 +6,7 @@ container expect, `api` what the client libraries expect. Pure functions; used b
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,13 +27,19 @@ class Dialect(StrEnum):
 
 
 class Shape(StrEnum):
-    """What one client library expects and nobody else, not even its own older versions."""
+    """What one client library expects in some of its versions, and nobody else."""
 
     LABEL_LIST = "zero-shot-classification answers one text with a list of labels"
+    ONE_CAPTION = "image-to-text answers one image with an object instead of a list"
 
 
-# From which version of which library on.
-_SINCE: Mapping[Shape, tuple[str, tuple[int, ...]]] = {Shape.LABEL_LIST: ("hf_hub", (1, 1, 7))}
+_EVER_AFTER = (math.inf,)
+# In which versions of which library: from the first on, before the second.
+_EXPECTED_BY: tuple[tuple[Shape, str, tuple[int, ...], tuple[float, ...]], ...] = (
+    (Shape.LABEL_LIST, "hf_hub", (1, 1, 7), _EVER_AFTER),
+    (Shape.ONE_CAPTION, "hf_hub", (0, 22), (0, 24)),
+    (Shape.ONE_CAPTION, "@huggingface/inference", (4, 13, 15), _EVER_AFTER),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,9 @@ def shapes_of(user_agent: str) -> frozenset[Shape]:
     if found is None:
         return frozenset()
     library, version = found[1], tuple(map(int, found[2].split(".")))
-    return frozenset(shape for shape, (name, since) in _SINCE.items() if name == library and version >= since)
+    return frozenset(
+        shape for shape, name, since, before in _EXPECTED_BY if name == library and since <= version < before
+    )
 
 
 def normalise(

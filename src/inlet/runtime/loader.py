@@ -118,7 +118,10 @@ def _converted(
         file = converted(folder, options.artifacts / "gguf", tell, revision=revision)
     except Refused as error:
         if not wish.extras.torch:
-            raise
+            raise Refused(
+                f"{error}; torch could compute it: install inlet-endpoints[torch] on the server",
+                field="model",
+            ) from error
         from inlet.runtime.pipelines.opening import open_pipeline
 
         reason = f"computed by torch, since no .gguf file could be made: {error}"

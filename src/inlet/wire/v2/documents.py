@@ -22,7 +22,7 @@ ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
 ONE_LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}$"
 
-# The first line is the present list; the rest are spellings of 2023 that older clients still send.
+# The present list; then spellings of 2023 that older clients still send; then tasks that we serve besides.
 Task = Literal[
     "custom", "any-to-any", "audio-classification", "automatic-speech-recognition", "feature-extraction",
     "fill-mask", "image-classification", "image-segmentation", "image-text-to-text", "object-detection",
@@ -30,6 +30,8 @@ Task = Literal[
     "table-question-answering", "tabular-classification", "tabular-regression", "text-classification", "text-generation", "text-ranking", "text-to-image",
     "token-classification", "translation", "zero-shot-classification",
     "text2text-generation", "conversational",
+    "depth-estimation", "document-question-answering", "image-to-text", "text-to-audio", "text-to-speech",
+    "visual-question-answering", "zero-shot-image-classification",
 ]  # fmt: skip
 TASKS: tuple[str, ...] = get_args(Task)
 Framework = Literal["custom", "pytorch", "llamacpp", "tensorflow"]

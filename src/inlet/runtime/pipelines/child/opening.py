@@ -78,13 +78,14 @@ def open_model(folder: Path, task: str, threads: int, trust_remote_code: bool) -
         import torch
         import transformers
 
-        from inlet.runtime.pipelines.child.source import Source
+        from inlet.runtime.pipelines.child.source import Source, complete
 
         torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         make = getattr(import_module(f"{_PACKAGE}.{module}"), name)
-        return Model(make(Source(folder, task, trust_remote_code)))
+        with complete():
+            return Model(make(Source(folder, task, trust_remote_code)))
     except MemoryError:
         raise
     except ImportError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inlet.runtime.pipelines.call import BadInput, Call, Result
-from inlet.runtime.pipelines.child.opening import Model, open_model
+from inlet.runtime.pipelines.child.opening import CannotOpen, Model, open_model
 
 Reply = tuple[dict[str, Any], list[bytes]]
 
@@ -26,9 +26,16 @@ def load(
     )
     report("warming up")
     sample = settings["sample"]
-    model.answer(
-        Call(sample["inputs"], sample["parameters"], [bytes.fromhex(blob) for blob in sample["blobs"]])
-    )
+    call = Call(sample["inputs"], sample["parameters"], [bytes.fromhex(blob) for blob in sample["blobs"]])
+    try:
+        model.answer(call)
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise CannotOpen(
+            f"the model cannot do {settings['task']}: a first request of ours failed ({reason})"
+        ) from error
     return lambda head, blobs: _answer(model, head, blobs)
 
 

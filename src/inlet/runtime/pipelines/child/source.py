@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,39 @@ import transformers
 
 Answerer = Callable[[list[Any], Mapping[str, Any]], list[Any]]
 """Answers the items of a call (with bytes where its blobs were), given its parameters: one value per item."""
+
+
+_UNUSED = re.compile(r"(^|\.)pooler\.|masked_spec_embed$")  # no answer depends on them
+_SHOWN = 3
+
+
+class Incomplete(Exception):
+    """Weights are missing. No error that transformers expects: it would try other ways to open the model."""
+
+
+@contextmanager
+def complete() -> Iterator[None]:
+    """Within it no model is opened whose files lack weights: transformers would make them up, and answers with them.
+
+    `Incomplete` names those that are missing.
+    """
+    original = transformers.PreTrainedModel.from_pretrained.__func__
+
+    def checked(cls: Any, *args: Any, **options: Any) -> Any:
+        model, told = original(cls, *args, **{**options, "output_loading_info": True})
+        missing = sorted(name for name in told["missing_keys"] if not _UNUSED.search(name))
+        if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise Incomplete(
+                f"a {cls.__name__} needs weights that its files lack: {', '.join(missing[:_SHOWN])}{more}"
+            )
+        return model
+
+    transformers.PreTrainedModel.from_pretrained = classmethod(checked)
+    try:
+        yield
+    finally:
+        transformers.PreTrainedModel.from_pretrained = classmethod(original)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,11 +137,13 @@ def _known(found: TaskKind) -> frozenset[str]:
 
 
 def _with_moved_parameters(found: TaskKind, request: Request) -> Request:
-    """Parameters that clients put into `inputs`, and second names of some, where they belong."""
+    """Parameters that clients put into `inputs`, parts of an item among the parameters, and second names of some, where they belong."""
     inputs, parameters = request.inputs, dict(request.parameters)
     if isinstance(inputs, Mapping):
         moved = {name: inputs[name] for name in found.parameters_in_inputs if name in inputs}
         inputs = {name: value for name, value in inputs.items() if name not in moved}
+        parts = {name: parameters.pop(name) for name in found.parts_in_parameters if name in parameters}
+        inputs = {**parts, **inputs}
         parameters = {**moved, **parameters}
     for other, name in found.also.items():
         if other in parameters:

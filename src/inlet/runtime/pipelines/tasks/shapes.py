@@ -49,8 +49,9 @@ def generated(name: str) -> Shaper:
 
 
 def texts_per_item(rows: list[Any], ask: Ask) -> Any:
-    """`[{generated_text}]` for each image."""
-    return as_is([[{"generated_text": text} for text in texts] for texts in rows], ask)
+    """`[{generated_text}]` for each image; of one image only the first for the callers that expect that."""
+    made = [[{"generated_text": text} for text in texts] for texts in rows]
+    return made[0][0] if ask.single and Shape.ONE_CAPTION in ask.request.shapes else as_is(made, ask)
 
 
 def answers_about(rows: list[Any], ask: Ask) -> Any:

@@ -39,6 +39,7 @@ class TaskKind:
 
     `sample`: a request's body for the warm-up. `at_root`: parts of an item that old clients send beside `inputs`; the first of
     `parts` is the one that `inputs` itself is when it is no object. `lists`: a part whose list means several items.
+    `parts_in_parameters`: parts of an item that clients put among the parameters.
     `required`: parameters without which nothing can be computed. `also`: names of parameters that stand for others.
     `media`: what the answer can be besides JSON, and whether the `api` dialect prefers that.
     """
@@ -52,6 +53,7 @@ class TaskKind:
     at_root: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     parts_of_item: tuple[str, ...] = ()
+    parts_in_parameters: tuple[str, ...] = ()
     parameters_in_inputs: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     also: Mapping[str, str] = field(default_factory=dict)
@@ -186,7 +188,7 @@ TASKS: Mapping[str, TaskKind] = {
             "max_question_len": _length, "max_seq_len": _length, "handle_impossible_answer": boolean, "lang": string(100),
         },
         most=MAX_MEDIA, at_root=("image", "question", "word_boxes"),
-        parts_of_item=("image", "question", "word_boxes"), raw=True,
+        parts_of_item=("image", "question", "word_boxes"), parts_in_parameters=("word_boxes",), raw=True,
     ),
     "automatic-speech-recognition": _audio(
         shapes.as_is,
