@@ -106,6 +106,11 @@ def test_the_autoscaler_by_table(scaling: Scaling, current: int, load: Load, age
         ),
         ({"architectures": ["BertModel"]}, ["modules.json"], None, "sentence-similarity"),
         ({"architectures": ["BertModel"]}, [], None, "feature-extraction"),
+        ({"architectures": ["BertModel"]}, ["config.json", "handler.py"], "fill-mask", "custom"),
+        ({}, ["model_index.json"], None, "text-to-image"),
+        ({}, ["model-q8_0.gguf"], None, "text-generation"),
+        ({"architectures": ["TapasForQuestionAnswering"]}, [], None, "table-question-answering"),
+        ({"architectures": ["Wav2Vec2ForSequenceClassification"]}, [], None, "audio-classification"),
         ({}, [], None, None),
     ],
 )

@@ -24,7 +24,7 @@ NAMES = (
     "openvino/openvino_model.xml", "openvino/openvino_model.bin", "openvino_model.xml", "openvino_model.bin",
     "openvino/openvino_model_qint8_quantized.xml", "openvino/openvino_model_qint8_quantized.bin", "onnx/model.onnx", "onnx/model.onnx_data",
     "onnx/model_quantized.onnx", "model.onnx", "a.gguf", "b/c.gguf", "d-00001-of-00002.gguf", "d-00002-of-00002.gguf", "mmproj-a.gguf",
-    "generation_config.json", "original/consolidated.pth", "weird\nname.bin",
+    "generation_config.json", "original/consolidated.pth", "model_index.json", "unet/config.json", "weird\nname.bin",
 )  # fmt: skip
 BERT = {
     "model_type": "bert", "hidden_size": 4, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 9,
@@ -39,7 +39,7 @@ CONFIGS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 TASKS = (
     "", "text-classification", "fill-mask", "question-answering", "feature-extraction", "tabular-classification", "text-generation",
-    "image-classification", "no-such-task",
+    "image-classification", "text-to-image", "no-such-task",
 )  # fmt: skip
 WITH_ALL = Wish(
     task="text-classification",

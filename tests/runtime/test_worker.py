@@ -173,6 +173,20 @@ async def test_a_slow_reader_and_one_that_leaves_do_not_lose_the_next_answer(tmp
         assert len(await ask(serving, "flood")) == 100_000_000
 
 
+async def test_who_reads_nothing_does_not_keep_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inlet.runtime.worker.serving._READS_WITHIN_S", 0.2)
+    async with worker(tmp_path) as serving:
+        loop = asyncio.get_running_loop()
+        answer = await serving.answer(Asked("/", b"flood", {}, "", Dialect.TOOLKIT, loop.time(), None))
+        assert not isinstance(answer.body, bytes)
+        assert len(await anext(answer.body)) == 1_000_000
+        assert await ask(serving, "b", WITHIN_S) == b"ab"
+        with pytest.raises(TimedOut, match="nothing of the answer was read"):
+            await anext(answer.body)
+
+
 async def test_a_caller_that_leaves_while_it_waits_costs_nothing(tmp_path: Path) -> None:
     async with worker(tmp_path, seconds=1) as serving:
         hangs = asyncio.create_task(ask(serving, "hang"))

@@ -61,15 +61,17 @@ _BY_ARCHITECTURE = (
     ("Model", "feature-extraction"),
 )
 
+DIFFUSERS = "model_index.json"
+"""The configuration of a model of several parts, which makes images."""
 _GGUF = ".gguf"
 _ALONE = (".skops", ".joblib", ".pkl", ".pickle", _GGUF)  # models that need no config.json
 
 
 def is_model(files: Collection[str]) -> bool:
-    """Whether a folder with these files may be a model: it has a configuration, or a file of scikit-learn's or llama.cpp's."""
+    """Whether a folder with these files may be a model: it has a configuration, a handler, or a file of scikit-learn's or llama.cpp's."""
     return (
         handler_file(files) is not None
-        or "config.json" in files
+        or not {"config.json", DIFFUSERS}.isdisjoint(files)
         or any(name.endswith(_ALONE) for name in files)
     )
 
@@ -83,6 +85,8 @@ def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | Non
     block = config.get("sklearn")
     if isinstance(block, Mapping) and block.get("task") in TASKS:  # as skops writes it
         return str(block["task"])
+    if DIFFUSERS in files:
+        return "text-to-image"
     if "modules.json" in files:  # a sentence-transformers repository
         return "sentence-similarity"
     if any(name.endswith(_GGUF) for name in files):

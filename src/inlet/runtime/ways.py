@@ -15,6 +15,7 @@ from typing import Any
 
 from inlet.core.errors import Refused
 from inlet.core.handlers import handler_file
+from inlet.core.tasks import DIFFUSERS
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.generation import files as gguf_files
 from inlet.runtime.generation.settings import Settings
@@ -93,6 +94,8 @@ def choose_way(sizes: Mapping[str, int], config: Mapping[str, Any], wish: Wish) 
     files = sklearn_files.needed(sizes, config)
     if files or wish.task in TABULAR:
         return Choice(Way.SKLEARN, files)
+    if DIFFUSERS in sizes and wish.task in pipelines.TASKS:
+        return _pipeline(sizes, wish, f"{wish.task} is computed by diffusers")
     if _CONFIG not in sizes:
         raise Refused(
             "the repository has neither a config.json, as a transformers model has, nor a scikit-learn model (model.skops, "

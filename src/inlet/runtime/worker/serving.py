@@ -30,6 +30,7 @@ from inlet.runtime.worker.program import Program, Question
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 _MOST_FAILED_LOADS = 5  # in a row; then the replica has no more to offer
 _STOPS_WITHIN_S = 2.0  # when its time is up
+_READS_WITHIN_S = 30.0  # a piece; everybody else waits for that reader meanwhile
 _PIECES_AHEAD = 4  # of a stream that its reader has not taken yet
 _INLINE_BYTES = 100_000  # a larger body takes longer to read than to hand to a thread
 _log = logging.getLogger(__name__)
@@ -284,6 +285,17 @@ class Worker(Serving):
         except TimeoutError:
             raise Ended(await child.end(reason)) from None
 
+    async def _hand_over(self, child: Child, errand: _Errand, piece: Message | None) -> None:
+        """Give its reader a piece, or the end; one that takes nothing for long is as good as gone."""
+        try:
+            async with asyncio.timeout(_READS_WITHIN_S):
+                await errand.pieces.put(piece)
+        except TimeoutError:
+            words = f"nothing of the answer was read for {_READS_WITHIN_S:g} s, while others waited"
+            _fail(errand, TimedOut(words))
+            errand.gone = True
+            child.tell(Message({"do": "cancel"}))
+
     async def _follow(self, child: Child, errand: _Errand) -> None:
         """Pass on what it says until it has said the last of it."""
         while True:
@@ -294,13 +306,13 @@ class Worker(Serving):
                         errand.streamed = True
                         errand.future.set_result(said)
                     elif not errand.gone:
-                        await errand.pieces.put(said)
+                        await self._hand_over(child, errand, said)
                 case "end":
                     if not errand.future.done():  # a stream of nothing
                         errand.streamed = True
                         errand.future.set_result(Message({}))
                     if not errand.gone:
-                        await errand.pieces.put(None)
+                        await self._hand_over(child, errand, None)
                     return
                 case "reply" if not errand.streamed:
                     if not errand.future.done():
