@@ -20,6 +20,7 @@ from typing import Any
 
 from inlet.core.computing import Precision
 from inlet.core.errors import Invalid
+from inlet.core.flags import flag_of
 from inlet.core.origin import is_origin
 from inlet.core.trust import Confinement, reach_of
 
@@ -253,10 +254,7 @@ def _parse(name: str, text: str, item: Field[Any]) -> Any:
     kind: type = type(default)
     choices, least, most = (item.metadata[key] for key in ("choices", "least", "most"))
     if kind is bool:
-        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
-        if text.strip().lower() not in words:
-            raise Invalid(f"{text!r} is not 1 or 0", field=name)
-        return words[text.strip().lower()]
+        return flag_of(text, field=name)
     if kind in (int, float):
         expected = ("a whole number" if kind is int else "a number of seconds") + (
             f", {least} or more" if most == math.inf else f" from {least} to {most}"

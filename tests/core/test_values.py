@@ -7,9 +7,11 @@ import pytest
 from inlet.core.access import Grant, Permission, Token, allows, hash_token, may_infer
 from inlet.core.autoscale import Load, desired_replicas
 from inlet.core.catalogue import CATALOGUE, find
+from inlet.core.errors import Invalid
 from inlet.core.seen import Hold, Limits, gigabytes
 from inlet.core.spec import Hardware, Measure, MeasureKind, Scaling, Visibility
 from inlet.core.tasks import guess_task
+from inlet.core.trust import ALLOW_CODE, ALLOW_PICKLE, imposed, trust_of
 
 READ, WRITE, INFER, ADMIN = Permission.READ, Permission.WRITE, Permission.INFER, Permission.ADMIN
 
@@ -148,3 +150,16 @@ def test_limits_in_words(limits: Limits, whole: bool, words: str) -> None:
 )
 def test_sizes_in_words(size: float, words: str) -> None:
     assert gigabytes(size) == words
+
+
+@pytest.mark.parametrize("said", ["0", "false", "No", ""])
+def test_no_endpoint_loosens_what_its_server_forbids(said: str) -> None:
+    told = imposed({ALLOW_CODE: said}, {ALLOW_CODE: "1"})
+    assert not trust_of({**told, ALLOW_PICKLE: "1"}).code
+    assert not trust_of({**told, ALLOW_PICKLE: "1"}).pickle
+
+
+def test_a_switch_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match=f"{ALLOW_CODE}: 'maybe' is not 1 or 0"):
+        imposed({ALLOW_CODE: "maybe"}, {})
+    assert trust_of({ALLOW_CODE: "yes"}).code

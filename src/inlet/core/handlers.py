@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from inlet.core.errors import Invalid
-from inlet.core.trust import flag_of
+from inlet.core.flags import flag_of, is_on
 
 CLASSES = {"handler.py": "EndpointHandler", "pipeline.py": "PreTrainedPipeline"}
 """Files that may hold a handler, the present name first, each with the class that it must have."""
@@ -46,7 +46,7 @@ def handler_file(names: Collection[str]) -> str | None:
 
 def is_ignored(environ: Mapping[str, str]) -> bool:
     """Whether the model is to be served as if there were no handler."""
-    return environ.get(IGNORED, "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
+    return is_on(environ.get(IGNORED, ""))
 
 
 def handler_options(environ: Mapping[str, str]) -> HandlerOptions:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from inlet.core.errors import Invalid
+from inlet.core.flags import flag_of, is_on
 
 ALLOW_PICKLE = "INLET_ALLOW_PICKLE"
 TRUSTED_TYPES = "INLET_TRUSTED_TYPES"
@@ -25,7 +26,6 @@ LENT_TOKEN = "INLET_HUB_TOKEN"  # noqa: S105 - a name
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _HOST_AND_PORT = re.compile(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]):\d{1,5}")
-_YES = frozenset({"1", "true", "yes", "on", "y", "t"})
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -54,12 +54,12 @@ class Trust:
 
 def trust_of(environ: Mapping[str, str]) -> Trust:
     """What these variables allow; `Invalid` names the one that cannot be read. Where no code may run, no pickle may either."""
-    code = code_of(environ.get(ALLOW_CODE) or "1")
+    code = code_of(environ.get(ALLOW_CODE, "1"))
     return Trust(
-        code and pickle_of(environ.get(ALLOW_PICKLE) or "0"),
+        code and pickle_of(environ.get(ALLOW_PICKLE, "0")),
         types_of(environ.get(TRUSTED_TYPES) or ""),
         code,
-        environ.get(REMOTE_CODE, "").strip().lower() in _YES,
+        is_on(environ.get(REMOTE_CODE, "")),
         confinement_of(environ.get(SANDBOX) or Confinement.BEST_EFFORT),
         # Where `imposed` has spoken, the Hub that an endpoint names for itself is no reason to let it anywhere.
         reach_of(environ[REACH]) if REACH in environ else _hub(environ),
@@ -68,7 +68,7 @@ def trust_of(environ: Mapping[str, str]) -> Trust:
 
 def imposed(server: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """What a replica must be told whatever its endpoint says: the stricter of both, and the server's word on what to reach."""
-    code = all(code_of(said.get(ALLOW_CODE) or "1") for said in (server, own))
+    code = all(code_of(said.get(ALLOW_CODE, "1")) for said in (server, own))
     said = [confinement_of(server.get(SANDBOX) or Confinement.BEST_EFFORT)]
     if own.get(SANDBOX):
         said.append(confinement_of(own[SANDBOX]))
@@ -78,13 +78,6 @@ def imposed(server: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]
         SANDBOX: max(said, key=list(Confinement).index),
         REACH: ",".join(reach),
     }
-
-
-def flag_of(text: str, *, field: str) -> bool:
-    """`Invalid` unless it is 1 or 0."""
-    if text.strip() not in ("0", "1"):
-        raise Invalid(f"{text!r} is neither 1 nor 0", field=field)
-    return text.strip() == "1"
 
 
 def code_of(text: str, *, field: str = ALLOW_CODE) -> bool:

@@ -1,4 +1,4 @@
-"""Runs a module of Inlet in a process of its own and listens to it. Called by `artifact/worker` and `origins/exports`.
+"""Runs a module of Inlet in a process of its own and listens to it. Called by `artifact/worker`, `origins/exports` and `gguf/conversion`.
 
 The process says how far it is in lines of JSON on its standard output, dies with this one, and is ended when it says nothing
 for long: it hangs then. `cancel`, called by `serve`, ends all of them, because this process is about to end. Must never

@@ -1,4 +1,4 @@
-"""Serves any model that is called once per request: one call at a time, in a thread of its own. Made by `serve`, asked by `app`.
+"""Serves any model that is called once per request: one call at a time, in a thread of its own. Made by `starting`, asked by `app`.
 
 Requests wait as the bytes that they came as, which `app` bounds; reading them is the call's business. One thread, because
 such models rarely say that they may be called from several at once, and the numerical libraries below them use all cores

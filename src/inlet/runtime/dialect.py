@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 from inlet.core.errors import Invalid
+from inlet.core.flags import is_on
 
 _CLIENTS = re.compile(r"(hf_hub|@huggingface/inference)/(\d{1,9}(?:\.\d{1,9}){0,4})")
-_TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 
 
 class Dialect(StrEnum):
@@ -57,7 +57,7 @@ class Request:
 
 def default_dialect(environ: Mapping[str, str]) -> Dialect:
     """The endpoint's own setting (`API_INFERENCE_COMPAT`)."""
-    wanted = environ.get("API_INFERENCE_COMPAT", "").strip().lower() in _TRUE
+    wanted = is_on(environ.get("API_INFERENCE_COMPAT", ""))
     return Dialect.API if wanted else Dialect.TOOLKIT
 
 

@@ -1,4 +1,4 @@
-"""Serves an encoder: tokenizes, batches, computes and writes the answer. Made by `serve`, asked by `app`.
+"""Serves an encoder: tokenizes, batches, computes and writes the answer. Made by `starting`, asked by `app`.
 
 Short texts are tokenized and small answers written on the event loop, where that takes less than handing them to a thread.
 """

@@ -1,5 +1,5 @@
-"""From options to something that answers: an encoder with engine and task, a predictor, or a program for a worker. Runs in a thread while `/health` answers 503, or beside
-what is served already when a better variant takes over.
+"""From options to something that answers, in the way that `ways` chose. Called by `starting`, in a thread while `/health` answers 503, or beside
+what is served already when a better variant takes over. Must never start what it opens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Locks on files by which processes of this machine agree who makes something, who uses it and who may remove it.
 
-Called by `artifact/store` and `origins/exports`. A lock goes with its process, however that ends. Must never hold two
+Called by `artifact/store`, `origins/exports`, `gguf/conversion` and `handler`. A lock goes with its process, however that ends. Must never hold two
 locks in another order than: one artifact, this machine's builds, exports.
 """
 

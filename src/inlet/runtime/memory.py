@@ -1,4 +1,4 @@
-"""How much memory this process may still take. Asked before something large is made that can be done without.
+"""How much memory this process, with its children, may still take. Asked before something large is made that can be done without.
 
 An estimate, from what the operating system says at this moment: whoever asks must be prepared to be wrong. Takes some
 milliseconds, so never call it on the event loop.

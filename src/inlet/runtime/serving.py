@@ -1,8 +1,8 @@
 """What answers the requests of a ready replica: the seam between HTTP and whatever computes.
 
-`app` gives a `Serving` what it received and gets an answer. There are two kinds: an encoder with its batcher
-(`encoding`), and everything else, which is called once per request in a thread of its own (`calls`). A `Serving` never
-does model work on the event loop, and knows nothing of connections, drains or health. Beside the native route it has
+`app` gives a `Serving` what it received and gets an answer. There are several kinds: an encoder with its batcher
+(`encoding`), a model that is called once per request in a thread (`calls`) or in a child (`worker`), a server of its own behind the replica
+(`foreign`, `generation`), and several models as one (`many`). A `Serving` never does model work on the event loop, and knows nothing of connections, drains or health. Beside the native route it has
 those of other protocols that fit it (`protocols`).
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -82,7 +82,9 @@ class Wish:
     @property
     def label(self) -> str:
         """Tells apart what different wishes may choose from one repository."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        # Of the size of the instance only the choice among .gguf files depends.
+        wish = self if self.task == GENERATION or self.llama.file is not None else replace(self, memory=0)
+        return hashlib.sha256(repr(wish).encode()).hexdigest()[:12]
 
 
 def choose_way(sizes: Mapping[str, int], config: Mapping[str, Any], wish: Wish) -> Choice:

@@ -17,6 +17,8 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from inlet.runtime.handler.child.forward import copied
+
 MOST_CONNECTIONS = 64
 _LONGEST_HEAD = 65_536
 _WITHIN_S = 30.0  # to say where to, and to get there
@@ -81,7 +83,7 @@ class Egress:
                 far_writer.write(
                     "\r\n".join([f"{method} {path} {version}", "Connection: close", *kept]).encode("latin-1")
                 )
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            await asyncio.gather(copied(reader, far_writer), copied(far_reader, writer))
         finally:
             far_writer.close()
 
@@ -129,12 +131,3 @@ def _refusal(reason: str) -> bytes:
         f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
         "Connection: close\r\n\r\n"
     ).encode() + text
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All that comes, then the end."""
-    with contextlib.suppress(OSError):
-        while piece := await reader.read(65_536):
-            writer.write(piece)
-            await writer.drain()
-        writer.write_eof()

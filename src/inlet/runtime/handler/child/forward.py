@@ -1,7 +1,7 @@
 """`python -P forward.py SOCKET PORT COMMAND…`: runs a command in a sandbox whose only way out is a Unix socket.
 
 The sandbox's own loopback leads to the proxy behind that socket (`egress`), because HTTP clients know how to use a proxy at an
-address and none knows how to use one at a path. Ends as the command does.
+address and none knows how to use one at a path. Ends as the command does. The proxy copies by the same function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ async def run(path: str, port: int, command: list[str]) -> int:
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_unix_connection(path)
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            await asyncio.gather(copied(reader, far_writer), copied(far_reader, writer))
         writer.close()
 
     async with await asyncio.start_server(forward, "127.0.0.1", port):
@@ -27,7 +27,7 @@ async def run(path: str, port: int, command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """All that comes, then the end."""
     with contextlib.suppress(OSError):
         while piece := await reader.read(65_536):
