@@ -41,6 +41,6 @@ def test_a_model_is_served_and_a_pickle_only_when_it_is_allowed(home: Path, tmp_
         assert "set model.task" in inlet.endpoint("unclear")["status"]["errorMessage"]
         refused = inlet.api.post(
             "/v2/endpoint/default",
-            json=inlet.body("x", str(tmp_path), model__env={"INLET_ALLOW_PICKLE": "yes"}),
+            json=inlet.body("x", str(tmp_path), model__env={"INLET_ALLOW_PICKLE": "please"}),
         )
         assert (refused.status_code, refused.json()["error"][:30]) == (400, "model.env.INLET_ALLOW_PICKLE: ")
