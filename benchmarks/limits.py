@@ -71,7 +71,7 @@ def _products(precision: str, threads: int) -> float:
     model = graph.model(x)
     if precision == "int8":
         model = model.quantised()
-    lane = model.compile(variant(precision), threads=threads).lanes()[0]
+    lane = model.compile(variant(precision, _SIDE), threads=threads).lanes()[0]
     ids: IntArray = np.arange(_ROWS, dtype=np.int64)[None]
     shortest = _shortest(lambda: lane.infer(ids, ids, ids))
     return 2 * _ROWS * _SIDE * _SIDE * _DEPTH / shortest / 1e9

@@ -1,7 +1,7 @@
 """The model that everything serves: a text classifier of RoBERTa-base's shape with random weights, made on this machine.
 
-Used by `workload`. Good for speed and for comparing answers, never for quality: it has learned nothing. The head is
-scaled so that scores differ between texts, without which a swapped answer could not be told.
+Made by `prepare` (with the last layer that `head` fitted) and `many`. Good for speed and for comparing answers, never for quality: it
+has learned nothing.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ SPECIALS = 2
 _VOCABULARY, _PAD = 50265, 1
 _POSITIONS = LONGEST + _PAD + 1  # RoBERTa counts positions from the padding's id on
 _SPREAD = 0.02  # of the weights; what such models are initialised with
-_HEAD_SPREAD, _HEAD_BIAS = 0.3, (0.0, 3.1)  # found by trying: scores from 0.2 to 0.8, both labels
+_LAST = "classifier.out_proj"
 _SYLLABLES = [
     first + second for first in "bcdfglmnprstvz" for second in ("a", "e", "i", "o", "u", "an", "er", "is")
 ]
 
 
-def make(folder: Path) -> None:
-    """Write the model folder; it appears whole or not at all."""
+def make(folder: Path, last: tuple[FloatArray, FloatArray] | None = None) -> None:
+    """Write the model folder; it appears whole or not at all. `last`: weights and biases of the last layer, else random ones."""
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     tokenizer().save(str(unfinished / "tokenizer.json"))
     for name, content in (("config.json", _config()), ("tokenizer_config.json", _tokenizer_config())):
         (unfinished / name).write_text(json.dumps(content, indent=1))
-    _write_safetensors(unfinished / "model.safetensors", dict(_tensors()))
+    _write_safetensors(unfinished / "model.safetensors", dict(_tensors()) | _last(last))
     unfinished.rename(folder)
 
 
@@ -110,8 +110,8 @@ def _tokenizer_config() -> dict[str, Any]:
 def _tensors() -> Iterator[tuple[str, FloatArray]]:
     rng = np.random.default_rng(7)
 
-    def drawn(*shape: int, spread: float = _SPREAD) -> FloatArray:
-        return rng.standard_normal(shape, dtype=np.float32) * np.float32(spread)
+    def drawn(*shape: int) -> FloatArray:
+        return rng.standard_normal(shape, dtype=np.float32) * np.float32(_SPREAD)
 
     def linear(name: str, out: int, into: int) -> Iterator[tuple[str, FloatArray]]:
         yield f"{name}.weight", drawn(out, into)
@@ -133,8 +133,11 @@ def _tensors() -> Iterator[tuple[str, FloatArray]]:
         yield from linear(f"{layer}.output.dense", HIDDEN, INTERMEDIATE)
         yield from norm(f"{layer}.output.LayerNorm")
     yield from linear("classifier.dense", HIDDEN, HIDDEN)
-    yield "classifier.out_proj.weight", drawn(len(LABELS), HIDDEN, spread=_HEAD_SPREAD)
-    yield "classifier.out_proj.bias", np.array(_HEAD_BIAS, np.float32)
+    yield from linear(_LAST, len(LABELS), HIDDEN)
+
+
+def _last(given: tuple[FloatArray, FloatArray] | None) -> dict[str, FloatArray]:
+    return {} if given is None else {f"{_LAST}.weight": given[0], f"{_LAST}.bias": given[1]}
 
 
 def _write_safetensors(path: Path, tensors: dict[str, FloatArray]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import head
 from benchmarks import model as model_of
 from benchmarks.model import LONGEST
 from benchmarks.session import Session
@@ -20,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 _PER_LENGTH = {16: 100, 32: 100, 75: 100, 128: 100, 256: 40, 512: 20}
 _MIXED_TEXTS = 200
 _SEED = 20
+_FIT_TEXTS, _FIT_SEED = 150, 21  # none of those that are asked
 
 
 def workload(threads: int, say: Callable[[str], None]) -> Workload:
     """Make or read it; the first time takes a minute."""
-    sources = [Path(__file__).with_name(name) for name in ("model.py", "texts.py", "prepare.py")]
+    sources = [Path(__file__).with_name(name) for name in ("model.py", "head.py", "texts.py", "prepare.py")]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     folder = ROOT / ".cache" / "benchmarks" / version
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,13 +36,22 @@ def workload(threads: int, say: Callable[[str], None]) -> Workload:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not model.exists():
             say("making the model (random weights, 500 MB)")
-            model_of.make(model)
+            _make(model, threads)
         texts, tokens, of = _texts(model)
         if not answers.exists():
             say(f"computing the reference answers to {len(texts)} texts")
             _write_reference(answers, model, texts, threads)
     expected = tuple(Answer(**answer) for answer in json.loads(answers.read_bytes()))
     return Workload(model, tuple(texts), tuple(tokens), expected, of)
+
+
+def _make(model: Path, threads: int) -> None:
+    draft = model.with_name("draft")
+    model_of.make(draft)
+    texts = Texts(draft, _FIT_SEED)
+    tokens = texts.mixed_lengths(_FIT_TEXTS)
+    model_of.make(model, head.fit(draft, texts.of_lengths(tokens), tokens, threads))
+    shutil.rmtree(draft)
 
 
 def _texts(model: Path) -> tuple[list[str], list[int], dict[str, tuple[int, ...]]]:

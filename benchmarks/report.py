@@ -296,8 +296,12 @@ def _start(result: dict[str, Any]) -> Iterator[str]:
 def _memory(result: dict[str, Any]) -> Iterator[str]:
     columns = {
         "fresh_mb": "MB, fresh",
-        "after_mb": "after requests of all lengths",
-        "one_replica_mb": "one replica",
+        "short_mb": "one caller, to 256 tokens",
+        "alone_mb": "to 512",
+        "after_mb": "8 callers, to 512",
+        "replica_short_mb": "one replica: one caller, to 256",
+        "replica_alone_mb": "to 512",
+        "replica_after_mb": "8 callers, to 512",
         "replicas_mb": "several replicas",
         "idle_cpu": "idle, share of a core",
     }

@@ -11,9 +11,9 @@ from benchmarks.load import Samples, poisson_times
 from benchmarks.scenarios.case import Case
 from benchmarks.workload import MIXED
 
-SLO_MS = 100.0
+SLO_MS = 500.0  # the longest texts alone take a third to a half of it on two cores
 # The other half is for computing; callers who wait longer than the SLO have no use for an answer.
-_PATIENCE_S = 0.05
+_PATIENCE_S = 0.25
 _AFTERWARDS = 0.5  # of the knee
 _WINDOW_S = 2.0
 

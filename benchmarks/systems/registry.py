@@ -33,7 +33,7 @@ _SERVERS = {
 }
 
 _TUNED = "bf16" if can_bf16() else "fp32"
-_INSIDE = "int8"  # the fastest on most processors; with AMX bf16 is about as fast
+_INSIDE = "int8"  # the fastest
 _KINDS = {"documented": "fp32", "tuned": _TUNED, "inlet": _INSIDE}
 _SUFFIX = {"documented": "", "tuned": " tuned", "inlet": " + inlet engine"}
 
