@@ -23,6 +23,8 @@ def environment(name: str, *packages: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
         if not stamp.exists() or stamp.read_text() != wanted:
             venv.create(folder, with_pip=True, clear=True, symlinks=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+            # Byte code is made for what is imported, and not for the thousands of modules that never are.
+            install = [python, "-m", "pip", "install", "--quiet", "--no-compile", *packages]
+            subprocess.run(install, check=True)
             stamp.write_text(wanted)
     return python
