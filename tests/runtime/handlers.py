@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 GOOD = """
@@ -204,6 +205,22 @@ class EndpointHandler:
         return {"uid": os.getuid(), "pids": [n for n in os.listdir("/proc") if n.isdigit()],
                 "capabilities": status["CapEff"].strip(), "no_new_privs": status["NoNewPrivs"].strip()}
 
+    def calls(self, data):
+        libc = ctypes.CDLL(None, use_errno=True)
+        errors = {}
+        for name, words in data["calls"].items():
+            ctypes.set_errno(0)
+            libc.syscall(*map(ctypes.c_long, words))
+            errors[name] = ctypes.get_errno()
+        return errors
+
+    def signals(self, data):
+        try:
+            os.kill(data["pid"], 0)
+            return "allowed"
+        except OSError as error:
+            return type(error).__name__
+
     def endless(self, data):
         held = []
         held.append(held)
@@ -223,3 +240,17 @@ def repository(folder: Path, handler: str, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return folder
+
+
+def wheel(path: Path, name: str, text: str) -> None:
+    """A package with one module, as an installer takes it."""
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", text)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(
+            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )

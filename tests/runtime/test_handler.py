@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from inlet.core.errors import Invalid, Refused, Unavailable
 from inlet.core.handlers import handler_options
 from inlet.core.trust import Confinement, imposed, trust_of
 from inlet.runtime.handler.environment import may_name_files
+from inlet.runtime.handler.prune import prune
 from inlet.runtime.loader import load
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import parse
 from inlet.runtime.starting import start
-from tests.runtime.handlers import GOOD, SIBLING, repository
+from tests.runtime.handlers import GOOD, SIBLING, repository, wheel
 from tests.runtime.process import Replica, eventually
 from tests.standins.hub import StandinHub
 
@@ -161,7 +161,7 @@ def test_the_other_paths_are_there(good: Replica) -> None:
     info = good.http.get("/info").json()
     assert (info["task"], info["engine"]) == (CUSTOM, "handler")
     assert set(info["sandbox"]["enforced"]) | set(info["sandbox"]["missing"]) == {
-        "files", "network", "processes", "user", "memory",
+        "files", "network", "processes", "user", "system calls", "disk", "memory",
     }  # fmt: skip
 
 
@@ -253,20 +253,6 @@ def test_a_repository_with_a_handler_is_fetched_as_a_whole(tmp_path: Path) -> No
     assert found.is_file()
 
 
-def wheel(path: Path, name: str, text: str) -> None:
-    """A package with one module, as an installer takes it."""
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(path / f"{name}-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{name}.py", text)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(
-            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
-        )
-
-
 NEEDY = """
 import greeting, numpy
 class EndpointHandler:
@@ -281,12 +267,17 @@ def test_requirements_are_installed_once_beside_the_servers_own_packages(tmp_pat
     (model / "pip.py").write_text("raise SystemExit('the repository ran in place of the installer')")
     (model / "requirements.txt").write_text("./greeting-1.0-py3-none-any.whl\nnumpy\n")
     flags = ["--cache", str(tmp_path / "cache")]
+    environments = tmp_path / "cache" / "environments"
+    (environments / "not-finished").mkdir(parents=True)
     for name, installs in (("first", True), ("second", False)):
         (tmp_path / name).mkdir()
         with Replica(tmp_path / name, model, CUSTOM, *flags) as replica:
             word, file, _ = replica.ready().ask({"inputs": 1})
-            assert (word, file.startswith(str(tmp_path / "cache" / "environments"))) == ("hello", True)
+            assert (word, file.startswith(str(environments))) == ("hello", True)
             assert any("installing" in line for line in replica.notifications()) is installs
+            assert not (environments / "not-finished").exists()
+            assert prune(environments, most_bytes=0) == []
+    assert len(prune(environments, most_bytes=0)) == 1
 
 
 @pytest.mark.parametrize(

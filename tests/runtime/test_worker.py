@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from inlet.runtime.foreign.run import Run
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.serving import Asked
 from inlet.runtime.worker.frames import MOST_BLOBS, Garbled, Message, pack, read
-from inlet.runtime.worker.program import CHILD, Program, Question
+from inlet.runtime.worker.pieces import MOST_BYTES, MOST_PIECES, Pieces
+from inlet.runtime.worker.program import CHILD, Program, Question, Watch
 from inlet.runtime.worker.serving import ProgramError, Worker
 
 pytestmark = pytest.mark.usefixtures("neighbours_spared")
@@ -51,6 +52,15 @@ def answer(head, blobs):
         os._exit(1)
     if word == "flood":
         return (({}, [b"x" * 1_000_000]) for _ in range(100))
+    if word.startswith("count "):
+        with open(word.removeprefix("count "), "a") as file:
+            file.write("x")
+        os._exit(1)
+    if word.startswith("keep "):
+        open(word.removeprefix("keep "), "w").close()
+        time.sleep(3600)
+    if word == "large":
+        return (({}, [b"x" * 20_000_000]) for _ in range(10))
     if word == "hang":
         time.sleep(3600)
     if word == "wrong":
@@ -58,6 +68,21 @@ def answer(head, blobs):
     if word == "both":
         return pieces_that_end_as_a_reply()
     return {}, [b"a", word.encode()]
+"""
+
+# Its line sees that a request comes, and ends without having read it.
+READS_NOTHING = """
+import os, select, sys
+
+def receive(line):
+    select.select([line._socket], [], [])
+    with open({seen!r}, "a") as file:
+        file.write("x")
+    os._exit(3)
+
+def load(settings, report):
+    sys.modules["__main__"].Line.receive = receive
+    return None
 """
 
 
@@ -95,15 +120,32 @@ class Asking:
         return Answer(200, pieces())
 
 
+@dataclass
+class OneFile:
+    """It must not be there."""
+
+    path: Path
+
+    def reason(self) -> str | None:
+        return f"wrote {self.path.name}" if self.path.exists() else None
+
+    def clear(self) -> None:
+        self.path.unlink()
+
+
 @asynccontextmanager
 async def worker(
-    folder: Path, program: str = PROGRAM, *, seconds: float = WITHIN_S, pauses: Sequence[float] = (0.0,)
+    folder: Path,
+    program: str = PROGRAM,
+    *,
+    seconds: float = WITHIN_S,
+    pauses: Sequence[float] = (0.0,),
+    watch: Watch | None = None,
 ) -> AsyncIterator[Worker]:
     file = folder / "program.py"
     file.write_text(program)
-    made = Program(
-        "test", [sys.executable, "-P", str(CHILD)], str(file), {}, dict(os.environ), folder, seconds, Plain()
-    )
+    command, env = [sys.executable, "-P", str(CHILD)], dict(os.environ)
+    made = Program("test", command, str(file), {}, env, folder, seconds, Plain(), watch=watch)
     serving = Worker(made, max_wait=WITHIN_S, metrics=Metrics(), pauses=pauses)
     await serving.start(lambda _: None)
     try:
@@ -150,16 +192,46 @@ async def test_another_child_goes_on_with_what_waits(tmp_path: Path) -> None:
         assert await ask(serving, "pid") == outcomes[1]
 
 
-async def test_a_child_that_dies_idle_is_replaced_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_a_request_that_finds_a_dead_child_is_answered_by_the_next(
+    tmp_path: Path, noticed: bool
+) -> None:
     async with worker(tmp_path) as serving:
         first = int(await ask(serving, "pid"))
         psutil.Process(first).kill()
-        await until(lambda: not psutil.pid_exists(first))
-        with suppress(
-            ProgramError
-        ):  # one that was sent to the dead child before that was noticed is lost with it
-            await ask(serving, "pid")
-        assert await ask(serving, "pid") != str(first).encode()
+        if noticed:
+            await until(lambda: not psutil.pid_exists(first))
+        assert int(await ask(serving, "pid")) != first
+
+
+async def test_a_request_that_a_child_dies_of_is_given_to_no_other(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        begun = tmp_path / "begun"
+        with pytest.raises(ProgramError, match="while it worked on this request"):
+            await ask(serving, f"count {begun}")
+        assert await ask(serving, "b") == b"ab"
+        assert begun.read_text() == "x"
+
+
+async def test_a_request_that_no_child_reads_is_sent_twice_at_most(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        first = int(await ask(serving, "pid"))
+        seen = tmp_path / "seen"
+        (tmp_path / "program.py").write_text(READS_NOTHING.format(seen=str(seen)))
+        psutil.Process(first).kill()
+        with pytest.raises(ProgramError, match="ended with code 3, while it worked on this request"):
+            await ask(serving, "a")
+        assert 1 <= len(seen.read_text()) <= 2  # one less where the first one's end was not noticed in time
+
+
+async def test_one_that_does_what_is_watched_is_ended_and_that_undone(tmp_path: Path) -> None:
+    forbidden = tmp_path / "forbidden"
+    async with worker(tmp_path, watch=OneFile(forbidden)) as serving:
+        first = await ask(serving, "pid")
+        with pytest.raises(ProgramError, match="the test wrote forbidden, while it worked on this request"):
+            await ask(serving, f"keep {forbidden}")
+        assert await ask(serving, "pid") != first
+        assert not forbidden.exists()
 
 
 async def test_a_slow_reader_and_one_that_leaves_do_not_lose_the_next_answer(tmp_path: Path) -> None:
@@ -171,6 +243,42 @@ async def test_a_slow_reader_and_one_that_leaves_do_not_lose_the_next_answer(tmp
         await answer.body.aclose()
         assert await ask(serving, "b") == b"ab"
         assert len(await ask(serving, "flood")) == 100_000_000
+
+
+async def test_what_waits_of_a_stream_is_bounded_by_its_bytes(tmp_path: Path) -> None:
+    async with worker(tmp_path) as serving:
+        loop = asyncio.get_running_loop()
+        answer = await serving.answer(Asked("/", b"large", {}, "", Dialect.TOOLKIT, loop.time(), None))
+        assert not isinstance(answer.body, bytes)
+        errand = serving._errand
+        assert errand is not None
+        pieces = [len(await anext(answer.body))]
+        while True:
+            await until(lambda: errand.pieces.full or serving._errand is None)
+            assert errand.pieces.size <= 20_000_000
+            if serving._errand is None:
+                break
+            pieces.append(len(await anext(answer.body)))
+        pieces += [len(piece) async for piece in answer.body]
+        assert pieces == [20_000_000] * 10
+
+
+async def test_small_pieces_wait_up_to_a_number() -> None:
+    pieces = Pieces()
+    for _ in range(MOST_PIECES):
+        await pieces.room()
+        pieces.put(Message({}, [b"x"]))
+    waits = asyncio.create_task(pieces.room())
+    await asyncio.sleep(0)
+    assert not waits.done()
+    await pieces.take()
+    await waits
+    pieces.put(Message({}, [b"x" * MOST_BYTES]))
+    assert pieces.size == MOST_BYTES + MOST_PIECES - 1
+    waits = asyncio.create_task(pieces.room())
+    pieces.drop()
+    await waits
+    assert pieces.size == 0
 
 
 async def test_who_reads_nothing_does_not_keep_others_waiting(

@@ -1,7 +1,7 @@
 """Locks on files by which processes of this machine agree who makes something, who uses it and who may remove it.
 
-Called by `artifact/store`, `origins/exports`, `gguf/conversion` and `handler`. A lock goes with its process, however that ends. Must never hold two
-locks in another order than: one artifact, this machine's builds, exports.
+Called by `artifact/store`, `origins/exports`, `gguf/conversion`, `scratch` and `handler`. A lock goes with its process, however that ends. Must never hold two
+locks in another order than: one artifact, this machine's builds, exports; of an environment of packages its making, its use.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@
     requests     from an HTTP request to what the handler gets as `data`
     environment  the handler's own Python packages
     sandbox      what of this machine it can see and do, with `bubblewrap` for the strongest kind
+    seccomp      the filter of its system calls
+    disk         how much it may write
+    prune        what goes of the environments
     egress       its way out to the network
     child        what runs with it in its process: standard library only
 

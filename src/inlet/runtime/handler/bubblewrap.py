@@ -7,7 +7,7 @@ out. Everything that is not named here is not there: the server's home, other re
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from inlet.runtime.worker.program import CHILD
@@ -25,20 +25,20 @@ _ETC = (
 )  # fmt: skip
 
 
-def before(program: str, folder: Path, *, home: Path, tmp: Path, out: Path) -> list[str]:
+def before(folder: Path, *, home: Path, tmp: Path, out: Path) -> list[str]:
     """The flags up to those for further folders. `home` and `tmp` can be written to; `out` is the socket of `egress`."""
     return [
-        program, *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL",
+        *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL",
         "--uid", "1000", "--gid", "1000", "--hostname", "inlet", *_system(), "--proc", "/proc", "--dev", "/dev",
         "--bind", str(tmp), _TMP, "--bind", str(home), _HOME, "--ro-bind", str(out), _OUT,
         *bound(_interpreter()), *bound([CHILD, OWN]), *_repository(folder),
     ]  # fmt: skip
 
 
-def after() -> list[str]:
-    """The last flags, and what the command is started by, which makes the way out usable."""
+def after(launcher: Sequence[str]) -> list[str]:
+    """The last flags, and what the command is started by: `launcher`, and what makes the way out usable."""
     return [
-        "--remount-ro", "/", "--chdir", _HOME, sys.executable, "-P", str(OWN / "forward.py"), _OUT, str(_PORT),
+        "--remount-ro", "/", "--chdir", _HOME, *launcher, sys.executable, "-P", str(OWN / "forward.py"), _OUT, str(_PORT),
     ]  # fmt: skip
 
 

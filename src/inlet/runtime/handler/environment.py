@@ -2,9 +2,9 @@
 
 Made once for the same file, the same Python and the same settings of the installer, below the cache, and shared by all replicas
 that ask for it: nothing else of an endpoint may have a say in what is installed, and where files of a repository may have one
-the environment is this repository's own. One that was not finished is made again. The installer runs in the sandbox: what it
-installs may bring code that runs meanwhile. Unless an endpoint wants none of them, the server's own packages stand behind those
-that are installed, as in the stock container; what is there and fits is not installed again.
+the environment is this repository's own. One that was not finished is made again, and what nobody uses any more goes (`prune`).
+The installer runs in the sandbox: what it installs may bring code that runs meanwhile. Unless an endpoint wants none of them, the
+server's own packages stand behind those that are installed, as in the stock container; what is there and fits is not installed again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from inlet.core.errors import Refused, Unavailable
 from inlet.runtime import locks
+from inlet.runtime.handler.prune import FINISHED, LOCK, prune
 from inlet.runtime.handler.sandbox import Sandbox
 from inlet.runtime.options import Options
 
@@ -53,13 +54,18 @@ def parent(options: Options) -> Path:
 
 
 def made(folder: Path, options: Options, sandbox: Sandbox, report: Callable[[str], None]) -> Path:
-    """The environment's folder. `Refused` with the installer's last lines, `Unavailable` if it may work another time."""
-    target = parent(options) / _key(folder, options)
-    finished = target / "finished"
+    """The environment's folder, which is kept until this process ends.
+
+    `Refused` with the installer's last lines, `Unavailable` if it may work another time.
+    """
+    environments = parent(options)
+    target = environments / _key(folder, options)
+    finished = target / FINISHED
     with locks.turn(
-        target.with_suffix(".lock"), report, "waiting for another replica that installs the same packages"
+        target.with_suffix(LOCK), report, "waiting for another replica that installs the same packages"
     ):
-        if not finished.is_file():
+        # Held at once: nobody else removes or makes it during this turn.
+        if not locks.use(finished):
             shutil.rmtree(target, ignore_errors=True)
             report("making an environment for the handler")
             _make(target, inherits=not options.handler.isolated)
@@ -69,6 +75,8 @@ def made(folder: Path, options: Options, sandbox: Sandbox, report: Callable[[str
                 shutil.rmtree(target, ignore_errors=True)
                 raise
             finished.touch()
+            locks.use(finished)
+            prune(environments)
     return target
 
 
@@ -135,7 +143,7 @@ def _install(target: Path, sandbox: Sandbox, report: Callable[[str], None]) -> N
         env={
             name: value for name, value in sandbox.env.items() if name in _PLAIN or name.startswith(_TELLING)
         },
-        cwd=sandbox.scratch / "home",
+        cwd=sandbox.scratch.path / "home",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -150,6 +158,8 @@ def _install(target: Path, sandbox: Sandbox, report: Callable[[str], None]) -> N
         finally:
             process.kill()
     if code == 0:
+        for path in (target, *target.rglob("*")):
+            sandbox.take_back(path)  # other endpoints use it, and none may change it
         return
     words = " / ".join(line for line in last if line)
     failure = Unavailable if any(sign in words for sign in _TRANSIENT) else Refused

@@ -47,18 +47,16 @@ def open_handler(folder: Path, options: Options, report: Callable[[str], None]) 
         box.close()
         raise
     data = None if options.memory is None else max(0, options.memory - memory.own())
-    enforced = [*box.enforced, *([] if data is None else ["memory"])]
-    _log.info(
-        "%s runs in a process of its own, with protection of: %s", file, ", ".join(enforced) or "nothing"
-    )
-    missing = {**box.missing, **({"memory": "no limit was given"} if data is None else {})}
+    protection = box.described(data)
+    words = ", ".join(protection["enforced"]) or "nothing"
+    _log.info("%s runs in a process of its own, with protection of: %s", file, words)
     described = {
         "model_type": CLASSES[file],
         "engine": "handler",
         "variant": "handler",
         "reason": f"the repository's {file} computes",
         "settled": True,
-        "sandbox": {"enforced": enforced, "missing": missing},
+        "sandbox": protection,
     }
     return Program(
         name="handler",
@@ -71,10 +69,11 @@ def open_handler(folder: Path, options: Options, report: Callable[[str], None]) 
             "error_status": options.handler.error_status,
         },
         env={**box.env, "PATH": f"{Path(python).parent}:{box.env['PATH']}"},
-        folder=box.scratch / "home",
+        folder=box.scratch.path / "home",
         seconds=options.handler.seconds,
         interpreter=HandlerInterpreter(described),
         limits=Limits(data=data),
+        watch=box.writable,
         close=box.close,
     )
 

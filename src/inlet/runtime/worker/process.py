@@ -26,10 +26,18 @@ LOADED_WITHIN_S = 1200.0
 _LONGEST_LINE = 8192  # bytes; what is longer is cut into several
 _LONGEST_TEXT = 4000  # characters of what it says about itself
 _GONE_WITHIN_S = 1.0  # for an end that was seen on the socket first
+_WATCHED_EVERY_S = 1.0
 
 
 class Ended(Exception):
-    """The child is gone, or must go: `str()` says why, as the end of a sentence about it."""
+    """The child is gone, or must go: `str()` says why, as the end of a sentence about it.
+
+    `unread`: it surely had not read all of what it was told last.
+    """
+
+    def __init__(self, reason: str, *, unread: bool = False) -> None:
+        super().__init__(reason)
+        self.unread = unread
 
 
 class Child:
@@ -45,6 +53,8 @@ class Child:
         self._program, self._process, self._reader, self._writer = program, process, reader, writer
         self._hearing: asyncio.Task[Message] | None = None
         self._ending: asyncio.Task[str] | None = None
+        self._overdone = False
+        self._watching = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(cls, program: Program) -> Child:
@@ -102,7 +112,7 @@ class Child:
         try:
             await self._writer.drain()
         except OSError:
-            raise Ended(await self.end()) from None
+            raise Ended(await self.end(), unread=True) from None
 
     def tell(self, message: Message) -> None:
         """The same without waiting for room; lost when it is gone."""
@@ -120,8 +130,10 @@ class Child:
             return hearing.result()
         except Garbled as error:
             raise Ended(await self.end(f"sent {error}, and was ended")) from error
-        except (EOFError, OSError):
+        except EOFError:
             raise Ended(await self.end()) from None
+        except OSError:  # no mere end: the kernel says so when it threw away what was still to be read
+            raise Ended(await self.end(), unread=True) from None
 
     async def gone(self) -> str:
         """Return when it is, with the reason."""
@@ -134,6 +146,15 @@ class Child:
             self._ending = asyncio.create_task(self._end(reason))
         return await asyncio.shield(self._ending)
 
+    async def _watch(self) -> None:
+        watch = self._program.watch
+        if watch is None:
+            return
+        while (reason := await asyncio.to_thread(watch.reason)) is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_WATCHED_EVERY_S)
+        self._overdone = True
+        await self.end(reason)
+
     async def _end(self, reason: str | None) -> str:
         how = await self._own_end() if reason is None else reason
         self.kill()
@@ -141,6 +162,9 @@ class Child:
         strays.forget(self._process.pid)
         self._writer.close()
         await asyncio.to_thread(strays.end)
+        self._watching.cancel()
+        if self._overdone and self._program.watch is not None:
+            await asyncio.to_thread(self._program.watch.clear)
         return how
 
     def kill(self) -> None:

@@ -1,6 +1,6 @@
 """What a child is to run, and the other half of it in the replica: how requests become messages, and messages answers.
 
-Made by `handler/opening` in a thread; used by `serving` and `process`.
+Made by `handler/opening` and `pipelines/opening` in a thread; used by `serving` and `process`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,16 @@ class Interpreter(Protocol):
         """What `GET /info` says beside what it says of every model."""
 
 
+class Watch(Protocol):
+    """Looks after what no limit of the kernel bounds. Called in a thread."""
+
+    def reason(self) -> str | None:
+        """Why the child must go, as the end of a sentence about it; None if it may stay. Asked now and then."""
+
+    def clear(self) -> None:
+        """Undo what it did, once it is gone for that reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a child puts on itself before it loads anything. `data`: bytes of memory that one process may ask for.
@@ -74,4 +84,5 @@ class Program:
     seconds: float
     interpreter: Interpreter
     limits: Limits = field(default_factory=Limits)
+    watch: Watch | None = None
     close: Callable[[], None] = lambda: None

@@ -1,9 +1,10 @@
 """Serves what a child process computes: one request at a time, in the order in which they came. Made by `starting`, asked by `app`.
 
 A child that ends takes the one request with it that it was at; another child is started, and those that wait go on waiting as
-long as they may. One that takes too long with a request is told to stop, and killed if it does not. The work of a caller that
-has gone is stopped where the child can do that; a call that cannot be interrupted goes on, because a restart would cost the
-others more, and callers could force one by leaving. All methods are for the event loop's thread.
+long as they may. A request that the child surely had not read as a whole was not begun, and goes to the next one, once. A child
+that takes too long with a request is told to stop, and killed if it does not. The work of a caller that has gone is stopped where
+the child can do that; a call that cannot be interrupted goes on, because a restart would cost the others more, and callers could
+force one by leaving. All methods are for the event loop's thread.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.serving import Asked, Serving
 from inlet.runtime.worker.frames import Message
+from inlet.runtime.worker.pieces import Pieces
 from inlet.runtime.worker.process import Child, Ended
 from inlet.runtime.worker.program import Program, Question
 
@@ -31,7 +33,6 @@ PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 _MOST_FAILED_LOADS = 5  # in a row; then the replica has no more to offer
 _STOPS_WITHIN_S = 2.0  # when its time is up
 _READS_WITHIN_S = 30.0  # a piece; everybody else waits for that reader meanwhile
-_PIECES_AHEAD = 4  # of a stream that its reader has not taken yet
 _INLINE_BYTES = 100_000  # a larger body takes longer to read than to hand to a thread
 _log = logging.getLogger(__name__)
 
@@ -46,27 +47,31 @@ class ProgramError(InletError):
 
 @dataclass(slots=True, eq=False)
 class _Errand:
-    """One request. `future` gets the reply, or a stream's first piece; `pieces` the others, None behind the last."""
+    """One request. `future` gets the reply, or a stream's first piece; `pieces` the others.
+
+    `until`: the loop's time at which it is too late to begin. `expiry`: the timer for that, if it is to be kept.
+    """
 
     message: Message
     future: asyncio.Future[Message]
+    until: float
+    expiry: asyncio.TimerHandle | None = None
     begun: bool = False
+    again: bool = False  # it was sent to a child that did not read it
     gone: bool = False  # its caller
     streamed: bool = False
-    pieces: asyncio.Queue[Message | InletError | None] = field(
-        default_factory=lambda: asyncio.Queue(_PIECES_AHEAD)
-    )
+    pieces: Pieces = field(default_factory=Pieces)
 
 
 class _Rest(AsyncGenerator[Message, None]):
     """A stream behind its first piece; who closes it has gone. No function with `yield`: closed unread, it would not notice."""
 
-    def __init__(self, pieces: asyncio.Queue[Message | InletError | None], leave: Callable[[], None]) -> None:
+    def __init__(self, pieces: Pieces, leave: Callable[[], None]) -> None:
         self._pieces, self._leave = pieces, leave
         self._over = False
 
     async def asend(self, _: None) -> Message:
-        piece = None if self._over else await self._pieces.get()
+        piece = None if self._over else await self._pieces.take()
         if isinstance(piece, Message):
             return piece
         self._over = True
@@ -119,10 +124,10 @@ class Worker(Serving):
         if self._living is None or self._living.done():
             raise Unavailable(self._trouble)
         question = await self._read(asked)
-        errand = _Errand(question.message, self._loop.create_future())
         patience = self._program.seconds if asked.patience is None else asked.patience
-        # What finds the child idle begins at once, and is never too late.
-        expiry = None if self._idle else self._loop.call_at(asked.arrived + patience, self._expire, errand)
+        errand = _Errand(question.message, self._loop.create_future(), asked.arrived + patience)
+        if not self._idle:  # what finds the child idle begins at once, and is never too late
+            self._keep_time(errand)
         self._count(1)
         self._waiting.append(errand)
         self._news.set()
@@ -134,8 +139,8 @@ class Worker(Serving):
             self._leave(errand)
             raise
         finally:
-            if expiry is not None:
-                expiry.cancel()
+            if errand.expiry is not None:
+                errand.expiry.cancel()
             self._forget(errand)
         if errand.streamed:
             rest = _Rest(errand.pieces, lambda: self._leave(errand))
@@ -177,7 +182,10 @@ class Worker(Serving):
         errand.gone = True
         if errand is self._errand and self._child is not None:
             self._child.tell(Message({"do": "cancel"}))
-        _empty(errand.pieces)  # whoever puts pieces there must not wait for room
+        errand.pieces.drop()  # whoever puts pieces there must not wait for room
+
+    def _keep_time(self, errand: _Errand) -> None:
+        errand.expiry = self._loop.call_at(errand.until, self._expire, errand)
 
     def _expire(self, errand: _Errand) -> None:
         if self._child is not None:
@@ -267,13 +275,25 @@ class Worker(Serving):
                 )
                 await self._stop(child, errand, f"took longer than {limit:g} s with a request, and was ended")
         except Ended as error:
-            words = f"the {self._program.name} {error}, while it worked on this request; it is started again"
-            _fail(errand, ProgramError(words, 500))
+            if error.unread and not errand.again and not errand.future.done():
+                self._put_back(errand)
+            else:
+                words = f"{error}, while it worked on this request; it is started again"
+                _fail(errand, ProgramError(f"the {self._program.name} {words}", 500))
             raise
         finally:
             self._errand = None
         self._fruitless = 0
         self._queue.took(self._loop.time() - begin)
+
+    def _put_back(self, errand: _Errand) -> None:
+        """To the head of those that wait: it was not begun, whatever had been thought."""
+        errand.begun, errand.again = False, True
+        if errand.expiry is not None:  # it may have passed meanwhile, unheeded
+            errand.expiry.cancel()
+        self._keep_time(errand)
+        self._waiting.appendleft(errand)
+        self._count(1)
 
     async def _stop(self, child: Child, errand: _Errand, reason: str) -> None:
         """Have it stop with what it is at; `Ended` for that reason if it does not."""
@@ -285,11 +305,11 @@ class Worker(Serving):
         except TimeoutError:
             raise Ended(await child.end(reason)) from None
 
-    async def _hand_over(self, child: Child, errand: _Errand, piece: Message | None) -> None:
-        """Give its reader a piece, or the end; one that takes nothing for long is as good as gone."""
+    async def _room(self, child: Child, errand: _Errand) -> None:
+        """Until its reader has taken enough of the stream; one that takes nothing for long is as good as gone."""
         try:
             async with asyncio.timeout(_READS_WITHIN_S):
-                await errand.pieces.put(piece)
+                await errand.pieces.room()
         except TimeoutError:
             words = f"nothing of the answer was read for {_READS_WITHIN_S:g} s, while others waited"
             _fail(errand, TimedOut(words))
@@ -299,6 +319,8 @@ class Worker(Serving):
     async def _follow(self, child: Child, errand: _Errand) -> None:
         """Pass on what it says until it has said the last of it."""
         while True:
+            if errand.streamed and not errand.gone:
+                await self._room(child, errand)
             said = await child.hear()
             match said.head.get("kind"):
                 case "piece":
@@ -306,13 +328,13 @@ class Worker(Serving):
                         errand.streamed = True
                         errand.future.set_result(said)
                     elif not errand.gone:
-                        await self._hand_over(child, errand, said)
+                        errand.pieces.put(said)
                 case "end":
                     if not errand.future.done():  # a stream of nothing
                         errand.streamed = True
                         errand.future.set_result(Message({}))
                     if not errand.gone:
-                        await self._hand_over(child, errand, None)
+                        errand.pieces.put(None)
                     return
                 case "reply" if not errand.streamed:
                     if not errand.future.done():
@@ -337,10 +359,5 @@ def _fail(errand: _Errand, error: InletError) -> None:
     if not errand.future.done():
         errand.future.set_exception(error)
     elif errand.streamed and not errand.gone:
-        _empty(errand.pieces)
-        errand.pieces.put_nowait(error)
-
-
-def _empty(pieces: asyncio.Queue[Any]) -> None:
-    while not pieces.empty():
-        pieces.get_nowait()
+        errand.pieces.drop()
+        errand.pieces.put(error)
