@@ -21,13 +21,16 @@ RUN = {"tei": documents.Tei, "tgi": documents.Tgi, "vLLM": documents.VLLM, "sGLa
     [
         ("tei", {"maxBatchTokens": 9, "maxConcurrentRequests": 8, "pooling": "cls"},
          ("text-embeddings-router --model-id {model} --hostname 127.0.0.1 --port {port} "
+         "--prometheus-port {other_port} --uds-path {private}/backend "
          "--max-batch-tokens 9 --max-concurrent-requests 8 --pooling cls")),
         ("tgi", {"maxBatchPrefillTokens": 1, "maxBatchTotalTokens": 2, "maxInputLength": 3, "maxTotalTokens": 4,
                  "disableCustomKernels": True, "quantize": "awq"},
-         ("text-generation-launcher --model-id {model} --hostname 127.0.0.1 --port {port} --max-batch-prefill-tokens 1 "
+         ("text-generation-launcher --model-id {model} --hostname 127.0.0.1 --port {port} "
+         "--prometheus-port {other_port} --shard-uds-path {private}/shard --max-batch-prefill-tokens 1 "
          "--max-batch-total-tokens 2 --max-input-tokens 3 --max-total-tokens 4 --disable-custom-kernels --quantize awq")),
         ("tgi", {"disableCustomKernels": False, "quantize": None},
-         "text-generation-launcher --model-id {model} --hostname 127.0.0.1 --port {port}"),
+         ("text-generation-launcher --model-id {model} --hostname 127.0.0.1 --port {port} "
+         "--prometheus-port {other_port} --shard-uds-path {private}/shard")),
         ("vLLM", {"tensorParallelSize": 2, "dataParallelSize": 1, "kvCacheDtype": "fp8-e4-m3", "maxNumBatchedTokens": 5,
                   "maxNumSeqs": 6},
          ("vllm serve {model} --host 127.0.0.1 --port {port} --tensor-parallel-size 2 --data-parallel-size 1 "
@@ -85,6 +88,12 @@ def test_llamacpp_is_the_replicas_own() -> None:
             URL | {"modelPath": "a", "mmprojModelPath": "b"},
             [],
             "model.image.llamacpp.mmprojModelPath: models that read",
+        ),
+        (
+            "llamacpp",
+            URL | {"modelPath": "a", "mode": "reranking", "pooling": "mean"},
+            [],
+            "model.image.llamacpp.pooling: mean is of embeddings",
         ),
         ("tgiNeuron", URL, [], "model.image: tgiNeuron needs a backend that runs containers"),
         (

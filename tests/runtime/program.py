@@ -76,6 +76,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             "body": body.decode(),
             "environment": dict(os.environ),
             "pid": os.getpid(),
+            "own": given.own,
         }
         await answer(
             201,
@@ -92,6 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--socket")
     parser.add_argument("--folder", required=True)
+    parser.add_argument("--own", help="repeated in answers")
     given = parser.parse_args()
     os.chdir(given.folder)
     sys.stdout.write("one line\nand another\n")

@@ -18,12 +18,15 @@ PROGRAM = Path(__file__).with_name("program.py")
 
 
 @contextmanager
-def program(folder: Path, *words: str, flags: tuple[str, ...] = ()) -> Iterator[Replica]:
+def program(
+    folder: Path, *words: str, flags: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> Iterator[Replica]:
     """A replica in front of the test's program, whose folder is `folder`/p. It is not waited for."""
     home = folder / "p"
     home.mkdir()
     command = [sys.executable, str(PROGRAM), "--folder", str(home), *words]
-    with Replica(folder, home, "custom", "--health-route", "/ready", *flags, "--", *command) as replica:
+    ready = ("--health-route", "/ready")
+    with Replica(folder, home, "custom", *ready, *flags, "--", *command, env=env) as replica:
         yield replica
 
 
@@ -138,6 +141,48 @@ def test_it_dies_with_the_replica(served: Replica) -> None:
     process = child(served)
     served.process.kill()
     eventually(lambda: has_ended(process))
+
+
+def test_a_port_and_a_folder_for_a_program_itself(tmp_path: Path) -> None:
+    words = ("--port", "{port}", "--own", "{other_port} {private}/inside {other_port}")
+    with program(tmp_path, *words, env={"TMPDIR": str(tmp_path)}) as replica:
+        (tmp_path / "p" / "healthy").touch()
+        seen = replica.ready().post({}).json()
+        port, inside, again = seen["own"].split()
+        assert port == again != seen["environment"]["PORT"]
+        assert int(port) > 0
+        assert Path(inside).parent.parent == tmp_path
+        assert Path(inside).parent.is_dir()
+
+
+def test_what_a_killed_replica_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    temporary = tmp_path / "t"
+    for name in ("t", "a", "b", "c"):
+        (tmp_path / name).mkdir()
+
+    @contextmanager
+    def on_socket(name: str) -> Iterator[Replica]:
+        with program(tmp_path / name, "--socket", "{socket}", env={"TMPDIR": str(temporary)}) as replica:
+            (tmp_path / name / "p" / "healthy").touch()
+            yield replica.ready()
+
+    def folders() -> set[Path]:
+        return set(temporary.glob("inlet-run-*"))
+
+    with on_socket("a") as first:
+        [left] = folders()
+        with on_socket("b") as second:
+            [used] = folders() - {left}
+            first.process.kill()
+            first.process.wait()
+            assert left in folders()
+            with on_socket("c") as third:
+                assert left not in folders()
+                assert len(folders()) == 2
+                assert second.http.get("/who").status_code == 201
+                third.terminate()
+                assert third.ended() == 0
+            assert folders() == {used}
 
 
 def test_a_drain_finishes_what_is_open(served: Replica, tmp_path: Path) -> None:

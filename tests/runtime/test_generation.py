@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.process import HUB_CLIENT, Replica, eventually
-from tests.runtime.tiny_gguf import CONTEXT, make_gguf
+from tests.runtime.tiny_gguf import CALL, CONTEXT, END, make_gguf
 from tests.system import has_ended, reserved_port
 
 pytest.importorskip("xllamacpp")
@@ -38,6 +38,14 @@ WEATHER = {
     "type": "function",
     "function": {"name": "weather", "description": "Tells the weather", "parameters": SCHEMA},
 }
+
+
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": SCHEMA}}
+MESSAGES: Any = [{"role": "user", "content": "is it warm?"}]
+
+
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "any", "schema": schema}}
 
 
 class Llama:
@@ -84,11 +92,36 @@ class Llama:
         assert answer.status_code == status, f"{answer.text}\n{self.log.read_text()}"
         return answer.json()
 
+    def chat(self, asked: dict[str, Any]) -> str:
+        """The text of a chat's one answer that came to its end by itself, whole or streamed."""
+        answer = self.http.post("/v1/chat/completions", json=asked)
+        assert answer.status_code == 200, answer.text
+        if not asked.get("stream"):
+            [choice] = answer.json()["choices"]
+            assert choice["finish_reason"] == "stop"
+            return choice["message"]["content"]
+        lines = [
+            line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")
+        ]
+        choices = [choice for line in lines for choice in json.loads(line)["choices"]]
+        assert choices[-1]["finish_reason"] == "stop"
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
+
     def busy(self) -> int:
         """How many texts llama.cpp itself says that it is generating."""
+        with self._own() as own:
+            return sum(slot["is_processing"] for slot in own.get("/slots").json())
+
+    def token(self, text: str) -> int:
+        """The number of the one token that this is."""
+        with self._own() as own:
+            [token] = own.post("/tokenize", json={"content": text, "parse_special": True}).json()["tokens"]
+        return int(token)
+
+    def _own(self) -> httpx.Client:
+        """llama.cpp itself."""
         path = next(self._private.glob("*/program.sock"))
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://l") as client:
-            return sum(slot["is_processing"] for slot in client.get("/slots").json())
+        return httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://l")
 
     @property
     def engine(self) -> psutil.Process:
@@ -215,6 +248,130 @@ def test_openai_client(sdk: openai.OpenAI) -> None:
         sdk.chat.completions.create(model="x", messages=[{"role": "user", "content": [image]}])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("more", [{}, {"n": 2}, {"logprobs": True, "top_logprobs": 2}, {"tools": [WEATHER]}])
+def test_a_whole_chat_is_what_its_stream_says(sdk: openai.OpenAI, more: dict[str, Any]) -> None:
+    asked: Any = {"model": "x", "messages": MESSAGES, "max_tokens": 8, "temperature": 0, **more}
+    whole = sdk.chat.completions.create(**asked)
+    texts = [""] * len(whole.choices)
+    for piece in sdk.chat.completions.create(**asked, stream=True):
+        for choice in piece.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert [choice.message.content for choice in whole.choices] == texts
+    assert [choice.finish_reason for choice in whole.choices] == ["length"] * len(texts)
+    assert (whole.object, whole.choices[0].message.role) == ("chat.completion", "assistant")
+    assert whole.usage.completion_tokens == 8
+    if "logprobs" in more:
+        assert len(whole.choices[0].logprobs.content[0].top_logprobs) == 2
+
+
+def test_whole_completions(llama: Llama) -> None:
+    asked = {"prompt": ["hello", "bye"], "max_tokens": 4, "temperature": 0, "logprobs": 1}
+    both = llama.ask("/v1/completions", asked)
+    assert both["object"] == "text_completion"
+    assert [choice["index"] for choice in both["choices"]] == [0, 1]
+    for prompt, choice in zip(asked["prompt"], both["choices"], strict=True):
+        [alone] = llama.ask("/v1/completions", {**asked, "prompt": prompt})["choices"]
+        assert alone["text"] == choice["text"]
+        assert choice["logprobs"]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_tool_is_called(llama: Llama, sdk: openai.OpenAI, choice: Any, stream: bool) -> None:
+    wanted: Any = {
+        "model": "x", "messages": MESSAGES, "max_tokens": 400, "tool_choice": choice,
+        "tools": [WEATHER, *([CLOCK] if choice != "required" else [])],
+        # A random model must be told to call, and to call once.
+        "logit_bias": {str(llama.token(sign)): worth for sign, worth in {"<": 50, CALL: 100, END: 200}.items()},
+    }  # fmt: skip
+    if stream:
+        with sdk.chat.completions.stream(**wanted) as events:
+            answer = events.get_final_completion()
+    else:
+        answer = sdk.chat.completions.create(**wanted)
+    [said] = answer.choices
+    [call] = said.message.tool_calls
+    assert (said.finish_reason, call.type, call.function.name) == ("tool_calls", "function", "weather")
+    assert isinstance(json.loads(call.function.arguments)["warm"], bool)
+    assert call.id
+    result: Any = [{"role": "tool", "tool_call_id": call.id, "content": "yes"}]
+    told = [*MESSAGES, said.message.model_dump(exclude={"parsed"}), *result]
+    assert sdk.chat.completions.create(model="x", messages=told, max_tokens=2).usage.completion_tokens == 2
+
+
+@pytest.mark.parametrize("choice", ["none", "auto"])
+def test_no_tool_is_called(sdk: openai.OpenAI, choice: Any) -> None:
+    answer = sdk.chat.completions.create(
+        model="x", messages=MESSAGES, max_tokens=8, temperature=0, tools=[WEATHER], tool_choice=choice
+    )
+    assert answer.choices[0].message.content
+    assert not answer.choices[0].message.tool_calls
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_json_of_a_schema(llama: Llama, seed: int, stream: bool) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 8},
+            "sizes": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
+            "kind": {"enum": ["a", "b"]},
+        },
+        "required": ["name", "sizes", "kind"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": schema}}
+    asked = {
+        "messages": MESSAGES,
+        "response_format": form,
+        "seed": seed,
+        "max_tokens": 2_000,
+        "stream": stream,
+    }
+    text = llama.chat(asked)
+    thing = json.loads(text)
+    assert (set(thing), set(map(type, thing["sizes"]))) == ({"name", "sizes", "kind"}, {int})
+    assert thing["kind"] in ("a", "b")
+    native = {
+        "grammar": {"type": "json", "value": schema},
+        "max_new_tokens": 2_000,
+        "seed": seed,
+        "temperature": 1.0,
+    }
+    [answer] = llama.ask("/", {"inputs": "hello", "parameters": {**native, "return_full_text": False}})
+    assert set(json.loads(answer["generated_text"])) == set(thing)
+
+
+def test_any_json_object(llama: Llama) -> None:
+    asked = {"messages": MESSAGES, "response_format": {"type": "json_object"}, "max_tokens": 2_000}
+    ends = {"logit_bias": {str(llama.token("}")): 3}}  # a random model would hardly come to an end
+    assert isinstance(json.loads(llama.chat({**asked, **ends})), dict)
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"response_format": _form({"type": "nonsense"})}, "response_format"),
+        ({"response_format": _form({"not": {"type": "string"}})}, "response_format"),
+        ({"response_format": _form({"type": "array", "minItems": 10**9})}, "response_format"),
+        ({"grammar": "%llguidance {}\nstart: %json {}"}, "grammar"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "other"}}, "tools": [WEATHER]}, "tool_choice.function.name"),
+        ({"tool_choice": "weather", "tools": [WEATHER]}, "tool_choice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_to_is_refused(llama: Llama, more: dict[str, Any], param: str) -> None:
+    refusal = llama.ask("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 4, **more}, status=400)
+    assert refusal["error"]["param"] == param
+
+
+def test_a_schema_that_cannot_be_kept_to_is_refused_natively(llama: Llama) -> None:
+    grammar = {"type": "json", "value": {"not": {"type": "string"}}}
+    refusal = llama.ask("/", {"inputs": "a", "parameters": {"grammar": grammar}}, status=400)
+    assert refusal["error"].startswith("parameters.grammar: answers cannot be held to this JSON schema")
+
+
 def test_a_stream_ends_as_clients_expect(llama: Llama) -> None:
     request = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "stream": True}
     lines = llama.http.post("/v1/chat/completions", json=request).text.splitlines()
@@ -238,13 +395,27 @@ def test_several_are_generated_together_and_who_leaves_makes_room(llama: Llama) 
     eventually(lambda: llama.busy() == 0, within=30)
 
 
-def test_one_that_is_not_streamed_is_given_up_as_well(llama: Llama) -> None:
-    body = json.dumps(ENDLESS).encode()
-    with socket.create_connection(("127.0.0.1", httpx.URL(llama.url).port or 0)) as caller:
-        caller.sendall(
-            b"POST /generate HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        eventually(lambda: llama.busy() == 1)
+@pytest.mark.parametrize(
+    ("path", "request_"),
+    [
+        ("/generate", ENDLESS),
+        ("/v1/completions", {"prompt": "once", "max_tokens": CONTEXT, "temperature": 0}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "once"}], "temperature": 0}),
+    ],
+)
+def test_one_that_is_not_streamed_is_given_up_as_well(
+    llama: Llama, path: str, request_: dict[str, Any]
+) -> None:
+    body = json.dumps(request_).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with llama.http.stream("POST", "/generate_stream", json=ENDLESS) as other:
+        lines = other.iter_lines()
+        _event(lines)  # others keep llama.cpp busy
+        with socket.create_connection(("127.0.0.1", httpx.URL(llama.url).port or 0)) as caller:
+            caller.sendall(head + body)
+            eventually(lambda: llama.busy() == 2)
+        eventually(lambda: llama.busy() == 1, within=30)
+        assert json.loads(_event(lines))["details"] is None
     eventually(lambda: llama.busy() == 0, within=30)
 
 

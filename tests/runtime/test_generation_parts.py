@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inlet.core.errors import Invalid, Refused
 from inlet.runtime.generation import files, openai
-from inlet.runtime.generation.header import Header, read_header
+from inlet.runtime.generation.header import Header, Template, read_header
 from inlet.runtime.generation.parameters import KNOWN, read
 from inlet.runtime.generation.plan import make_plan
 from inlet.runtime.generation.settings import Mode, Settings
@@ -25,7 +25,10 @@ SIZES = {
     "m-Q4.gguf": 4 * GB, "m-Q8.gguf": 8 * GB, "big/m-F16-00001-of-00002.gguf": 9 * GB, "big/m-F16-00002-of-00002.gguf": 7 * GB,
     "mmproj-m.gguf": GB, "config.json": 10,
 }  # fmt: skip
-MODEL = Header(architecture="llama", context=32_768, cache_bytes=100_000, has_template=True)
+PLAIN = Template(reasons=False, tools=False)
+MODEL = Header(
+    architecture="llama", context=32_768, cache_bytes=100_000, template=PLAIN, pools=False, ranks=False
+)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +90,11 @@ def test_context_is_what_fits() -> None:
     weights=st.integers(0, 40 * GB), memory=st.integers(GB // 10, 64 * GB), cache=st.integers(0, 2**22), trained=st.integers(0, 2**20),
     context=st.none() | st.integers(1, 2**20), parallel=st.none() | st.integers(1, 256),
 )  # fmt: skip
+@example(weights=0, memory=400_000_001, cache=0, trained=1, context=None, parallel=None)
 def test_a_plan_fits_or_is_refused(
     weights: int, memory: int, cache: int, trained: int, context: int | None, parallel: int | None
 ) -> None:
-    header = Header("llama", trained, cache, has_template=False)
+    header = Header("llama", trained, cache, template=PLAIN, pools=False, ranks=False)
     try:
         plan = make_plan(header, weights, Settings(context=context, parallel=parallel), memory)
     except Refused:
@@ -104,6 +108,11 @@ def test_a_plan_fits_or_is_refused(
     [
         ({"LLAMA_ARG_N_PARALLEL": "0"}, "LLAMA_ARG_N_PARALLEL: '0' is not a whole number from 1 to 256"),
         ({"LLAMA_ARG_POOLING": "most"}, "LLAMA_ARG_POOLING: 'most' is not one of mean, cls, last, rank"),
+        ({"LLAMA_ARG_POOLING": "mean"}, "LLAMA_ARG_POOLING: mean is not how a model for generation works"),
+        (
+            {"LLAMA_ARG_POOLING": "mean", "LLAMA_ARG_RERANKING": "1"},
+            "LLAMA_ARG_POOLING: mean is not how a model for reranking works",
+        ),
         ({"LLAMA_ARG_EMBEDDINGS": "2"}, "LLAMA_ARG_EMBEDDINGS: '2' is not 1 or 0"),
         (
             {"LLAMA_ARG_N_GPU_LAYERS": "3"},
@@ -160,8 +169,38 @@ def test_long_texts_of_a_header_are_not_kept(tmp_path: Path) -> None:
     header = read_header(file)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (header.has_template, header.architecture) == (True, "llama")
+    assert (header.template, header.architecture) == (Template(reasons=False, tools=True), "llama")
     assert most < 10**7
+
+
+@pytest.mark.parametrize(
+    ("template", "reasons", "tools"),
+    [
+        ("{{ messages }}", False, False),
+        ("{{ messages }}<think>\n", True, False),
+        ("<|channel|>final {{ tools }}", True, True),
+    ],
+)
+def test_what_a_template_tells_of_its_model(
+    tmp_path: Path, template: str, reasons: bool, tools: bool
+) -> None:
+    file = tmp_path / "a.gguf"
+    text = struct.pack("<Q", len(template)) + template.encode()
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + said("tokenizer.chat_template", 8, text))
+    assert read_header(file).template == Template(reasons=reasons, tools=tools)
+
+
+def test_json_of_a_model_that_thinks_first_or_calls_tools_is_left_to_llama_cpp() -> None:
+    form = {"type": "json_schema", "json_schema": {"schema": {"type": "string"}}}
+    asked = {"messages": [{"role": "user", "content": "a"}], "response_format": form}
+    tools = [{"type": "function", "function": {"name": "a"}}]
+    thinks, calls = Template(reasons=True, tools=False), Template(reasons=False, tools=True)
+    with pytest.raises(Invalid, match=r"tools: .* has no place for tools"):
+        openai.chat(PLAIN, {**asked, "tools": tools})
+    assert "grammar" in openai.chat(PLAIN, asked)
+    for left in (openai.chat(thinks, asked), openai.chat(calls, {**asked, "tools": tools})):
+        assert "grammar" not in left
+        assert left["response_format"]["json_schema"]["schema"] == {"type": "string"}
 
 
 def test_a_model_that_is_not_there_as_a_whole_hides_no_other() -> None:
@@ -202,7 +241,7 @@ def test_parameters_are_read_or_refused(values: dict[str, Any]) -> None:
 )
 def test_chats_are_changed_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(Invalid):
-        assert openai.chat(body)["messages"]
+        assert openai.chat(PLAIN, body)["messages"]
 
 
 def test_greedy_unless_something_asks_for_chance() -> None:

@@ -24,7 +24,7 @@ _HEALTH_ROUTE = "/health"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`words`: a command beside the replica, which may hold `{model}`, `{port}` and `{socket}`; empty when the replica serves."""
+    """`words`: a command beside the replica, which may hold the places that `runtime/foreign/program` fills; empty when the replica serves."""
 
     words: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -40,10 +40,19 @@ class _Program:
     flags: Mapping[str, str]
 
 
+# Two run on one machine only if each has its own port for metrics, and its own sockets inside.
+_LISTENING_APART = ("--hostname", "127.0.0.1", "--port", "{port}", "--prometheus-port", "{other_port}")
 _LISTENING = ("--host", "127.0.0.1", "--port", "{port}")
 _PROGRAMS: Mapping[str, _Program] = {
     "tei": _Program(
-        ("text-embeddings-router", "--model-id", "{model}", "--hostname", "127.0.0.1", "--port", "{port}"),
+        (
+            "text-embeddings-router",
+            "--model-id",
+            "{model}",
+            *_LISTENING_APART,
+            "--uds-path",
+            "{private}/backend",
+        ),
         {
             "maxBatchTokens": "--max-batch-tokens",
             "maxConcurrentRequests": "--max-concurrent-requests",
@@ -51,7 +60,14 @@ _PROGRAMS: Mapping[str, _Program] = {
         },
     ),
     "tgi": _Program(
-        ("text-generation-launcher", "--model-id", "{model}", "--hostname", "127.0.0.1", "--port", "{port}"),
+        (
+            "text-generation-launcher",
+            "--model-id",
+            "{model}",
+            *_LISTENING_APART,
+            "--shard-uds-path",
+            "{private}/shard",
+        ),
         {
             "maxBatchPrefillTokens": "--max-batch-prefill-tokens",
             "maxBatchTotalTokens": "--max-batch-total-tokens",
@@ -171,6 +187,7 @@ def _llamacpp(settings: Mapping[str, Any]) -> dict[str, str]:
     for name, reason in _LLAMACPP_MISSING.items():
         if settings.get(name):
             raise Invalid(reason, field=f"model.image.llamacpp.{name}")
+    _check_pooling(settings)
     variables = {
         variable: str(settings[name])
         for name, variable in _LLAMACPP.items()
@@ -179,3 +196,15 @@ def _llamacpp(settings: Mapping[str, Any]) -> dict[str, str]:
     if mode := settings.get("mode"):
         variables[_LLAMACPP_MODES[mode]] = "1"
     return variables
+
+
+def _check_pooling(settings: Mapping[str, Any]) -> None:
+    """One that has no meaning for what the model is to do would be an error at its start."""
+    pooling, mode = settings.get("pooling"), settings.get("mode")
+    if settings.get("embeddings") and mode is None:  # as it was said before
+        mode = "embeddings"
+    if pooling not in (None, "rank") and mode != "embeddings":
+        raise Invalid(
+            f'{pooling} is of embeddings: send "mode": "embeddings", or leave it out',
+            field="model.image.llamacpp.pooling",
+        )

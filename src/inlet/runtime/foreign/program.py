@@ -14,7 +14,7 @@ from pathlib import Path
 
 from inlet.core.errors import Refused
 
-_PLACEHOLDER = re.compile(r"\{(port|socket|model)\}|\$(?:PORT\b|\{PORT\})")
+_PLACEHOLDER = re.compile(r"\{(port|other_port|socket|private|model)\}|\$(?:PORT\b|\{PORT\})")
 _OURS = ("INLET_", "NOTIFY_SOCKET")
 _MARK = "INLET_REPLICA_ID"  # by it, what outlives its replica is found
 
@@ -29,7 +29,8 @@ _INSTALL = {
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`words` may hold `{port}` (or `$PORT`), `{socket}` and `{model}`; no shell reads them.
+    """`words` may hold `{port}` (or `$PORT`), `{socket}` and `{model}`; no shell reads them. What a program needs beside that for
+    itself has places in `{other_port}`, a free one, and `{private}`, a folder.
 
     It listens on the Unix socket when a word names `{socket}`, else on a port of 127.0.0.1: `port`, or any free one, which it
     also finds in the variable PORT. `health` is the path that answers 2xx once it can serve. `folder` has the model's
@@ -56,14 +57,18 @@ class Program:
     def address(self, private: Path) -> Address:
         """Where the next run listens; `private` is a folder that nobody else can enter."""
         if self.on_socket:
-            return Address(socket=private / "program.sock")  # llama.cpp wants this ending
-        return Address(port=self.port or _free_port())
+            return Address(private, socket=private / "program.sock")  # llama.cpp wants this ending
+        return Address(private, port=self.port or _free_port())
 
     def command(self, address: Address) -> list[str]:
         """The words with everything filled in."""
+        # Asked for only where it is needed, and the same wherever it stands.
+        other = _free_port() if any("{other_port}" in word for word in self.words) else 0
         values = {
+            "other_port": str(other),
             "port": str(address.port),
             "socket": str(address.socket),
+            "private": str(address.private),
             "model": "" if self.folder is None else str(self.folder),
         }
         return [_PLACEHOLDER.sub(lambda found: values[found[1] or "port"], word) for word in self.words]
@@ -91,8 +96,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A Unix socket, or a port of 127.0.0.1."""
+    """A Unix socket, or a port of 127.0.0.1; and the folder that is the program's alone."""
 
+    private: Path
     socket: Path | None = None
     port: int = 0
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from inlet.core.errors import InletError, Unavailable
 from inlet.runtime.foreign.program import Program
 from inlet.runtime.foreign.run import Run
+from inlet.runtime.scratch import Scratch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LASTED_S = 60.0  # a run that was up for so long was a good one: the next pause is the first again
@@ -28,7 +27,7 @@ class Supervisor:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._private = tempfile.TemporaryDirectory(prefix="inlet-")
+        self._private = Scratch("run")
         self._up: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self._run: Run | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -58,10 +57,10 @@ class Supervisor:
             self._watching.cancel()
         if self._run is not None:
             self._run.kill()
-        self._private.cleanup()
+        self._private.close()
 
     async def _start(self, tell: Callable[[str], None]) -> Run:
-        self._run = run = await Run.start(self._program, Path(self._private.name))
+        self._run = run = await Run.start(self._program, self._private.path)
         try:
             await run.healthy(tell)
         except BaseException:

@@ -15,6 +15,8 @@ from inlet.core.errors import InletError, Invalid
 from inlet.runtime.foreign.upstream import BadGateway, Reply
 
 _TOO_LONG = "exceed_context_size_error"
+_TOO_LARGE = "is too large to process"  # of a text to be embedded or ranked
+_NO_VALUES = (b"[DONE]", b"null")  # events of a stream that tell nothing
 # It answers 500 when it cannot make a prompt of a request. These are the beginnings of what it says then.
 _BLAMES_REQUEST = (
     "Failed to parse",
@@ -62,7 +64,7 @@ async def results(reply: Reply) -> AsyncGenerator[Mapping[str, Any], None]:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 name, _, value = line.partition(b": ")
-                if name == b"data":
+                if name == b"data" and value.strip() not in _NO_VALUES:
                     found = _json(value)
                     if "error" in found:
                         raise _error(found)
@@ -79,6 +81,8 @@ def _error(value: Any) -> InletError:
             f"the prompt has {said.get('n_prompt_tokens')} tokens, more than the {said.get('n_ctx')} that prompt and answer may "
             "have together; shorten it"
         )
+    if _TOO_LARGE in message:
+        return PromptTooLong("a text has more tokens than this model takes at once; shorten it")
     code = said.get("code")
     if (isinstance(code, int) and 400 <= code < 500) or message.startswith(_BLAMES_REQUEST):
         return Invalid(message)

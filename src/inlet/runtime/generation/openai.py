@@ -14,8 +14,11 @@ from inlet.core.errors import InletError, Invalid
 from inlet.runtime import answers
 from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import kind
+from inlet.runtime.generation.constraint import check_own, grammar_of
+from inlet.runtime.generation.header import Template
 from inlet.runtime.generation.llamacpp import PromptTooLong
 
+RESPONSE_FORMAT, JSON_SCHEMA = "response_format", "json_schema"  # fields that have a schema
 _TYPES = {
     400: "invalid_request_error",
     413: "invalid_request_error",
@@ -26,8 +29,12 @@ _TYPES = {
 _NOT_FOR_CALLERS = frozenset({"id_slot", "lora", "slot_id"})
 
 
-def chat(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request to `/v1/chat/completions`. Media must be in the request itself: no address is fetched for a caller."""
+def chat(template: Template, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request to `/v1/chat/completions`. Media must be in the request itself: no address is fetched for a caller.
+
+    An answer is held to a schema by a grammar of ours, since the one that llama.cpp makes of it lets through what it then
+    rejects; but where the model thinks first or may call tools, only llama.cpp knows where JSON begins.
+    """
     request = _common(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -35,8 +42,21 @@ def chat(body: Mapping[str, Any]) -> dict[str, Any]:
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     _check_tools(body.get("tools"))
-    if "response_format" in body:
-        request["response_format"] = _response_format(body["response_format"])
+    request.update(_choice_of_tools(body.get("tools"), body.get("tool_choice")))
+    if request.get("tools") and request.get("tool_choice") != "none" and not template.tools:
+        raise Invalid(
+            "the template of this model's chats has no place for tools: leave them out", field="tools"
+        )
+    schema = _schema(request.pop("response_format", None))
+    if schema is not None:
+        grammar = grammar_of(schema, RESPONSE_FORMAT)
+        if template.reasons or request.get("tools"):
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema},
+            }
+        else:
+            request["grammar"] = grammar
     return request
 
 
@@ -44,7 +64,9 @@ def completion(body: Mapping[str, Any]) -> dict[str, Any]:
     """A request to `/v1/completions`."""
     if body.get("prompt") is None:
         raise Invalid("missing; send a text", field="prompt")
-    return _common(body)
+    request = _common(body)
+    schema = request.pop(JSON_SCHEMA, None)
+    return request if schema is None else {**request, "grammar": grammar_of(schema, JSON_SCHEMA)}
 
 
 def refuse(error: InletError) -> Answer:
@@ -68,6 +90,7 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
     stop = body.get("stop")
     if not (stop is None or isinstance(stop, str) or _are_strings(stop)):
         raise Invalid("expected a string or a list of strings", field="stop")
+    check_own(body.get("grammar"), "grammar")
     return dict(body)
 
 
@@ -106,8 +129,28 @@ def _check_tools(tools: Any) -> None:
             )
 
 
-def _response_format(wanted: Any) -> Any:
-    """In OpenAI's form, also when it came in that of text-generation-inference, which huggingface_hub sends."""
+def _choice_of_tools(tools: Any, choice: Any) -> dict[str, Any]:
+    """What is to be changed for it. Of a choice by name llama.cpp knows nothing: then there is one tool, and it is required."""
+    if choice is None or (isinstance(choice, str) and choice in ("none", "auto")):
+        return {}
+    if not tools:
+        raise Invalid("there are no tools to choose: send them, or leave it out", field="tool_choice")
+    if choice == "required":
+        return {}
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    if not isinstance(function, Mapping) or choice.get("type") != "function":
+        raise Invalid(
+            'expected none, auto, required or {"type": "function", "function": {"name": …}}',
+            field="tool_choice",
+        )
+    named = [tool for tool in tools if tool["function"]["name"] == function.get("name")]
+    if not named:
+        raise Invalid(f"there is no tool {function.get('name')!r}", field="tool_choice.function.name")
+    return {"tools": named, "tool_choice": "required"}
+
+
+def _schema(wanted: Any) -> Any:
+    """The JSON schema of a `response_format`, in OpenAI's form or in text-generation-inference's, which huggingface_hub sends."""
     if wanted is None:
         return None
     if not isinstance(wanted, Mapping):
@@ -116,19 +159,14 @@ def _response_format(wanted: Any) -> Any:
     if which not in ("text", "json_object", "json_schema", "json"):
         raise Invalid("expected one of text, json_object, json_schema", field="response_format.type")
     if which == "text":
-        return {"type": "text"}
+        return None
     if which == "json_schema":
         inner = wanted.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, Mapping) else wanted.get("value")
         if schema is None:
             raise Invalid("missing; send the schema", field="response_format.json_schema.schema")
-    else:
-        schema = wanted.get("value") or wanted.get("schema")
-    if schema is None:
-        return {"type": "json_object"}
-    if not isinstance(schema, Mapping):
-        raise Invalid(f"expected a JSON schema as an object, got {kind(schema)}", field="response_format")
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        return schema
+    return wanted.get("value") or wanted.get("schema") or {"type": "object"}
 
 
 def _are_strings(value: Any) -> bool:

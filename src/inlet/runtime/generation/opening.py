@@ -15,7 +15,7 @@ from inlet.runtime.generation import files
 from inlet.runtime.generation.header import Header, read_header
 from inlet.runtime.generation.plan import Plan, make_plan
 from inlet.runtime.generation.serving import Generation
-from inlet.runtime.generation.settings import Settings
+from inlet.runtime.generation.settings import POOLING, Mode, Settings
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.options import Options
 from inlet.runtime.tasks import canonical
@@ -45,6 +45,7 @@ def open_gguf(parts: Sequence[Path], options: Options, settings: Settings) -> Ll
             field="model",
         )
     header = read_header(parts[0])
+    _check_mode(settings, header, parts)
     plan = make_plan(header, sum(part.stat().st_size for part in parts), settings, files.memory_of(options))
     name = (
         options.location.rstrip("/").rsplit("/", 2)[-1]
@@ -67,6 +68,16 @@ def open_gguf(parts: Sequence[Path], options: Options, settings: Settings) -> Ll
     return Llama(name, canonical(options.task), header, settings, plan, Program(words, title="llama.cpp"))
 
 
+def _check_mode(settings: Settings, header: Header, parts: Sequence[Path]) -> None:
+    """llama.cpp would answer all the same, and with numbers that mean nothing."""
+    if settings.mode is Mode.EMBEDDINGS and settings.pooling is None and not header.pools:
+        raise Refused(
+            "the file does not say how to make one embedding of a text: send mean, cls or last", field=POOLING
+        )
+    if settings.mode is Mode.RERANKING and not any(read_header(part).ranks for part in parts):
+        raise Refused("the model has no head that ranks: choose a reranker", field="model")
+
+
 async def serve_llama(llama: Llama, metrics: Metrics, tell: Callable[[str], None]) -> Generation:
     """Start it and wait until it answers; fails as `Supervisor.start` does."""
     upstream = Upstream(llama.program, at_once=llama.plan.parallel, in_hand=_MOST_IN_HAND, metrics=metrics)
@@ -76,6 +87,7 @@ async def serve_llama(llama: Llama, metrics: Metrics, tell: Callable[[str], None
         task=llama.task,
         model=llama.name,
         architecture=llama.header.architecture,
+        template=llama.header.template,
         context=llama.plan.context,
         at_once=llama.plan.parallel,
         mode=llama.settings.mode,

@@ -13,6 +13,7 @@ from typing import Any
 
 from inlet.core.errors import Invalid
 from inlet.runtime.dialect import kind
+from inlet.runtime.generation.constraint import grammar_of
 from inlet.runtime.tasks.parameters import D, Parameters
 
 _DEFAULT_NEW_TOKENS = 1024
@@ -179,6 +180,6 @@ def _grammar(grammar: Any) -> dict[str, Any]:
             "regular expressions are not available here" if which == "regex" else "that is no kind of grammar"
         )
         raise Invalid(f"{hint}; send one of {', '.join(kinds)}", field=f"{field}.type")
-    if not isinstance(value, Mapping):
-        raise Invalid(f"expected a JSON schema as an object, got {kind(value)}", field=f"{field}.value")
-    return {"json_schema": value.get("schema", value) if which == "json_schema" else value}
+    if which == "json_schema" and isinstance(value, Mapping):
+        value = value.get("schema", value)
+    return {"grammar": grammar_of(value, f"{field}.value")}

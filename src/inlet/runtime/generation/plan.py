@@ -47,8 +47,8 @@ def make_plan(header: Header, weights: int, settings: Settings, memory: int) -> 
             raise Refused(f"must be at least {PARALLEL}, which is {parallel}", field=CONTEXT)
         least = context
     else:
-        context = min(trained, _PER_REQUEST, _down(room))
         least = min(trained, _LEAST)
+        context = max(least, min(trained, _PER_REQUEST, _down(room)))
     if room < least:
         raise Refused(
             f"the model does not fit: {weights / 1e9:.1f} GB of weights and {least * parallel} tokens of context take "

@@ -1,7 +1,7 @@
 """Text generation as a `Serving`: the native route, those of text-generation-inference, and OpenAI's.
 
 Made by `opening`, asked by `app`. Tokenizing, batching and sampling are llama.cpp's; forms of requests and answers are ours
-(`parameters`, `tgi`) or its own (`openai`, passed through). A request takes a turn while it generates, and only then.
+(`parameters`, `tgi`) or its own (`openai`, `assembly`). A request takes a turn while it generates, and only then.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import Dialect, kind, normalise
 from inlet.runtime.foreign.upstream import Reply, Upstream
 from inlet.runtime.generation import llamacpp, openai, tgi
+from inlet.runtime.generation.assembly import assembled
+from inlet.runtime.generation.constraint import Constraints
+from inlet.runtime.generation.header import Template
 from inlet.runtime.generation.parameters import KNOWN, Wanted, read
 from inlet.runtime.generation.settings import Mode
 from inlet.runtime.options import Options
@@ -43,6 +46,7 @@ class Generation(Serving):
         task: str,
         model: str,
         architecture: str,
+        template: Template,
         context: int,
         at_once: int,
         mode: Mode,
@@ -60,7 +64,11 @@ class Generation(Serving):
             "max_total_tokens": context,
             "parallel": at_once,
         }
-        self._routes = {"/v1/models": {"GET": Route(self._models, openai.refuse)}, **self._routes_of(mode)}
+        self._template, self._constraints = template, Constraints()
+        self._routes = {
+            "/v1/models": {"GET": Route(self._models, openai.refuse)},
+            **self._routes_of(mode),
+        }
 
     @property
     def task(self) -> str:
@@ -142,17 +150,27 @@ class Generation(Serving):
         """A stream, also for whoever wants the whole: llama.cpp notices late, if others are busy, who leaves without one."""
         prompt: Any = inputs
         if _is_chat(inputs):
-            messages = openai.chat({"messages": inputs})
+            messages = openai.chat(self._template, {"messages": inputs})
             prompt = (await self._looked_up(asked, "/apply-template", messages))["prompt"]
         elif not isinstance(inputs, str):
             raise Invalid(f"expected a string or a list of messages, got {kind(inputs)}", field="inputs")
         if wanted.truncate is not None:
             found = await self._looked_up(asked, "/tokenize", {"content": prompt, "add_special": True})
             prompt = found["tokens"][-wanted.truncate :]
+        await self._check_grammar(asked, wanted.sampling, "parameters.grammar")
         request = {**wanted.sampling, "prompt": prompt, "stream": True}
         reply = await self._post(asked, "/completion", request)
         await llamacpp.check(reply)
         return reply
+
+    async def _check_grammar(self, asked: Asked, request: Mapping[str, Any], field: str) -> None:
+        """`Invalid`, with the field, if the answer could not be held to the request's grammar."""
+
+        async def complete(value: Mapping[str, Any]) -> Any:
+            return await llamacpp.result(await self._post(asked, "/completion", value))
+
+        if (grammar := request.get("grammar")) is not None:
+            await self._constraints.check(grammar, complete, field)
 
     async def _looked_up(self, asked: Asked, path: str, value: Any) -> Any:
         """What llama.cpp says to something that needs no turn."""
@@ -171,18 +189,37 @@ class Generation(Serving):
         return {
             "/generate": {"POST": Route(self._generate, tgi.refuse)},
             "/generate_stream": {"POST": Route(partial(self._generate, streams=True), tgi.refuse)},
-            "/v1/chat/completions": self._passed("/v1/chat/completions", openai.chat),
-            "/v1/completions": self._passed("/v1/completions", openai.completion),
+            "/v1/chat/completions": self._written(
+                "/v1/chat/completions", partial(openai.chat, self._template), openai.RESPONSE_FORMAT
+            ),
+            "/v1/completions": self._written("/v1/completions", openai.completion, openai.JSON_SCHEMA),
         }
 
-    def _passed(
-        self, target: str, change: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    def _passed(self, target: str) -> dict[str, Route]:
+        """POST to a route of llama.cpp's own."""
+
+        async def respond(asked: Asked) -> Answer:
+            return await _passed_on(await self._post(asked, target, body.parse(asked.content, asked.headers)))
+
+        return {"POST": Route(respond, openai.refuse)}
+
+    def _written(
+        self, target: str, change: Callable[[Mapping[str, Any]], dict[str, Any]], schema: str
     ) -> dict[str, Route]:
-        """POST to a route of llama.cpp's own, which gets the request after a change."""
+        """The same for what generates: the request is changed first, and its answer always streamed here, as in `_completion`.
+
+        `schema`: the field that a grammar was made of.
+        """
 
         async def respond(asked: Asked) -> Answer:
             request = change(body.parse(asked.content, asked.headers))
-            return await _passed_on(await self._post(asked, target, request))
+            await self._check_grammar(asked, request, schema)
+            if request.get("stream"):
+                return await _passed_on(await self._post(asked, target, request))
+            streamed = {**request, "stream": True, "stream_options": {"include_usage": True}}
+            reply = await self._post(asked, target, streamed)
+            await llamacpp.check(reply)
+            return answers.ok(await assembled(llamacpp.results(reply)))
 
         return {"POST": Route(respond, openai.refuse)}
 

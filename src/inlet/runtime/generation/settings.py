@@ -15,7 +15,7 @@ FILE = "LLAMA_ARG_MODEL"
 CONTEXT = "LLAMA_ARG_CTX_SIZE"
 PARALLEL = "LLAMA_ARG_N_PARALLEL"
 _THREADS_HTTP = "LLAMA_ARG_THREADS_HTTP"
-_POOLING = "LLAMA_ARG_POOLING"
+POOLING = "LLAMA_ARG_POOLING"
 _EMBEDDINGS = "LLAMA_ARG_EMBEDDINGS"
 _RERANKING = "LLAMA_ARG_RERANKING"
 _GPU_LAYERS = "LLAMA_ARG_N_GPU_LAYERS"
@@ -23,7 +23,8 @@ _GPU_LAYERS = "LLAMA_ARG_N_GPU_LAYERS"
 _MOST_PARALLEL = 256
 _YES = frozenset({"1", "true", "on", "yes", "enabled"})
 _NO = frozenset({"", "0", "false", "off", "no", "disabled"})
-_POOLINGS = ("mean", "cls", "last", "rank")
+_RANK = "rank"  # how a model that ranks does it
+_POOLINGS = ("mean", "cls", "last", _RANK)
 
 
 class Mode(StrEnum):
@@ -52,21 +53,24 @@ class Settings:
             raise Refused(
                 "layers are computed on the processor here: leave it out or send 0", field=_GPU_LAYERS
             )
-        pooling = environ.get(_POOLING) or None
+        pooling = environ.get(POOLING) or None
         if pooling not in (None, *_POOLINGS):
-            raise Refused(f"{pooling!r} is not one of {', '.join(_POOLINGS)}", field=_POOLING)
+            raise Refused(f"{pooling!r} is not one of {', '.join(_POOLINGS)}", field=POOLING)
+        mode = _mode(environ, pooling)
+        if pooling is not None and mode is not (Mode.RERANKING if pooling == _RANK else Mode.EMBEDDINGS):
+            raise Refused(f"{pooling} is not how a model for {mode} works: leave it out", field=POOLING)
         return cls(
             file=environ.get(FILE) or None,
             context=_number(environ, CONTEXT) or None,  # 0 means the model's own
             parallel=_number(environ, PARALLEL, least=1, most=_MOST_PARALLEL),
             threads_http=_number(environ, _THREADS_HTTP, least=1),
             pooling=pooling,
-            mode=_mode(environ, pooling),
+            mode=mode,
         )
 
 
 def _mode(environ: Mapping[str, str], pooling: str | None) -> Mode:
-    if _switch(environ, _RERANKING) or pooling == "rank":
+    if _switch(environ, _RERANKING) or pooling == _RANK:
         return Mode.RERANKING
     return Mode.EMBEDDINGS if _switch(environ, _EMBEDDINGS) else Mode.GENERATION
 

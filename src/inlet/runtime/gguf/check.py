@@ -6,10 +6,9 @@ It also shows that llama.cpp can open the file at all.
 
 from __future__ import annotations
 
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer
 
 from inlet.core.errors import Refused
 from inlet.runtime.gguf.vocabulary import read_tokenizer
+from inlet.runtime.scratch import Scratch
 
 # Special tokens and others that are tried at most, and how many of these in one text.
 _SPECIAL, _ORDINARY, _TOGETHER = 64, 1024, 32
@@ -39,7 +39,7 @@ _TEXTS = (
 def check(folder: Path, file: Path) -> None:
     """`Refused` unless llama.cpp opens `file` and splits texts as the tokenizer in `folder` does."""
     tokenizer = read_tokenizer(folder)
-    with tempfile.TemporaryDirectory() as sockets, _opened(file, Path(sockets) / "llama.sock") as llama:
+    with closing(Scratch("gguf")) as scratch, _opened(file, scratch.path / "llama.sock") as llama:
         for text in (*_TEXTS, *_of_special_tokens(tokenizer), *_of_ordinary_tokens(tokenizer)):
             for special in (True, False):
                 expected = tokenizer.encode(text, add_special_tokens=special).ids
