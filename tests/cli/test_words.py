@@ -1,5 +1,6 @@
 """The pure part of the command line: names, paths, pairs, permissions, instances, samples."""
 
+import base64
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,10 @@ from inlet.cli import words
 from inlet.core.access import Grant, Permission
 from inlet.core.catalogue import CATALOGUE
 from inlet.core.errors import Invalid
+from inlet.runtime.dialect import Dialect
+from inlet.runtime.pipelines.tasks import TASKS, plan
+from inlet.runtime.pipelines.tasks.samples import PICTURE
+from inlet.runtime.serving import Asked
 from inlet.wire.v2.provider import render_vendors
 
 LISTING = render_vendors(CATALOGUE, {})
@@ -121,6 +126,31 @@ def test_the_curl_can_be_pasted_and_shows_no_token() -> None:
         '{"inputs":"it\'s fine"}',
     ]
     assert "Authorization" not in words.curl("http://h/a/b", {}, public=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_request_to_paste(task: str) -> None:
+    """Which the task itself can read, as curl would send it. Of documents the words must be sent, and nobody types these."""
+    if (body := words.example(task)) is not None:
+        line = words.curl("http://h/default/mini", body, public=True)
+    else:
+        line = words.curl_with_files("http://h/default/mini", task, public=True) or ""
+    if task in ("document-question-answering", "fill-mask"):  # which mask it is only the model's page tells
+        assert line == ""
+        return
+    (_, url, *flags) = shlex.split(line.replace("\\\n", " "))
+    values = dict(zip(flags[::2], flags[1::2], strict=True))
+    headers = dict(
+        flag.split(": ") for name, flag in zip(flags[::2], flags[1::2], strict=True) if name == "-H"
+    )
+    headers = {name.lower(): value for name, value in headers.items()}
+    content = values["-d"].encode() if "-d" in values else base64.b64decode(PICTURE)
+    query = url.partition("?")[2]
+    made = plan(task, Asked("/", content, headers, query, Dialect.TOOLKIT, 0.0, None))
+    assert len(made.call.inputs) == 1
+    assert ("--data-binary" in values) == bool(made.call.blobs)
+    if "--output" in values:
+        assert made.call.parameters["content_type"] == headers["accept"]
 
 
 def test_long_answers_are_shortened() -> None:

@@ -54,6 +54,13 @@ const CALLS = {
   },
   "audio-classification": { audioClassification: (c, { sound }) => c.audioClassification({ inputs: sound }) },
   "text-to-speech": { textToSpeech: (c) => c.textToSpeech({ inputs: "the soup" }) },
+  "text-to-image": {
+    textToImage: (c) =>
+      c.textToImage({
+        inputs: "the soup",
+        parameters: { width: 24, height: 16, num_inference_steps: 2, guidance_scale: 2, negative_prompt: "salt", seed: 3 },
+      }),
+  },
 };
 
 function shape(value) {

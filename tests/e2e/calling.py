@@ -104,6 +104,12 @@ CALLS = {
     },
     "audio-classification": {"audio_classification": lambda c: c.audio_classification(SOUND)},
     "text-to-speech": {"text_to_speech": lambda c: c.text_to_speech("the soup")},
+    "text-to-image": {
+        "text_to_image": lambda c: c.text_to_image(
+            "the soup", width=24, height=16, num_inference_steps=2, guidance_scale=2.0, negative_prompt="salt"
+        ),
+        **({} if OLD else {"seed": lambda c: c.text_to_image("the soup", num_inference_steps=1, seed=3)}),
+    },
 }
 
 

@@ -107,4 +107,8 @@ SERVED: Mapping[str, Served] = {
     "automatic-speech-recognition": _each("wav2vec2", RECORDING, {"text": "text"}, {"text": "text"}),
     "audio-classification": _each("sounds", RECORDING, _SCORED, _SCORED),
     "text-to-speech": _each("vits", "the soup", _RECORDED, "bytes"),
+    "text-to-image": Served(
+        "diffusion", "the soup", "text", None, "image", parameters={"num_inference_steps": 1, "seed": 3},
+        named={"textToImage": "bytes"},
+    ),
 }  # fmt: skip

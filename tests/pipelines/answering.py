@@ -77,6 +77,17 @@ def generate(asked: dict[str, Any]) -> Any:
     return {"value": tokenizer.batch_decode(made, skip_special_tokens=True)}
 
 
+def draw(asked: dict[str, Any]) -> Any:
+    """The image that diffusers makes of a text."""
+    import diffusers
+
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(make(asked["model"], BELOW))
+    seeded = torch.Generator().manual_seed(asked["seed"])
+    written = io.BytesIO()
+    pipe(asked["inputs"], generator=seeded, **asked["parameters"]).images[0].save(written, "PNG")
+    return {"png": base64.b64encode(written.getvalue()).decode()}
+
+
 def media(value: Any) -> Any:
     if isinstance(value, dict) and "$image" in value:
         from PIL import Image
@@ -106,7 +117,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            told = {"answer": answer, "expect": expect, "generate": generate}[asked["do"]](asked)
+            told = {"answer": answer, "expect": expect, "generate": generate, "draw": draw}[asked["do"]](
+                asked
+            )
         except Exception:  # noqa: BLE001 - the test that asked shows it
             told = {"failed": traceback.format_exc()}
         sys.__stdout__.write(json.dumps(told, allow_nan=False) + "\n")

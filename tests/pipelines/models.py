@@ -119,6 +119,56 @@ def vit(folder: Path) -> None:
     t.ViTImageProcessor(**_IMAGES).save_pretrained(folder)
 
 
+OWN_CODE = """
+import json
+import os
+
+from transformers import ViTConfig, ViTForImageClassification
+
+
+def read(path):
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        return type(error).__name__
+
+
+def written(path):
+    try:
+        with open(path + "/written", "w"):
+            return True
+    except OSError:
+        return False
+
+
+class OwnConfig(ViTConfig):
+    model_type = "own"
+
+
+class OwnModel(ViTForImageClassification):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        seen = {
+            "environment": sorted(os.environ), "read": [read(path) for path in os.environ["LOOK_AT"].split(":")],
+            "written": [path for path in os.environ["WRITE_TO"].split(":") if written(path)],
+        }
+        config.id2label = {0: json.dumps(seen), 1: "dog", 2: "fish"}
+"""
+
+
+def own_code(folder: Path) -> None:
+    """An image classifier that a Python file of its repository defines; its first label says what that saw of the machine."""
+    vit(folder)
+    (folder / "own.py").write_text(OWN_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnModel"}
+    config |= {"model_type": "own", "architectures": ["OwnModel"], "auto_map": classes}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def clip(folder: Path) -> None:
     text = {**BERT, "projection_dim": 16, "eos_token_id": 3}
     config = t.CLIPConfig(text_config=text, vision_config={**VIT, "projection_dim": 16}, projection_dim=16)
@@ -239,6 +289,27 @@ def vits(folder: Path) -> None:
     t.VitsTokenizer(str(folder / "letters.json"), pad_token="_", phonemize=False).save_pretrained(folder)
 
 
+def diffusion(folder: Path) -> None:
+    """Images of 16 by 16."""
+    import diffusers  # which takes seconds, and is needed here only
+
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=4, out_channels=4, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32, attention_head_dim=4,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=[8, 16], in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=4, sample_size=16,
+        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+    )  # fmt: skip
+    text = t.CLIPTextModel(t.CLIPTextConfig(**BERT, bos_token_id=2, eos_token_id=3, pad_token_id=0))
+    diffusers.StableDiffusionPipeline(
+        vae=vae, text_encoder=text, unet=unet, scheduler=diffusers.DDIMScheduler(clip_sample=False, steps_offset=1),
+        tokenizer=tokenizer(folder / "words", model_input_names=["input_ids"]),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+
+
 NLI = {
     "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
     "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2},
@@ -246,7 +317,8 @@ NLI = {
 MAKERS: dict[str, Callable[[Path], None]] = {
     "bart": bart, "mbart": mbart, "gpt2": gpt2, "tapas": tapas, "vit": vit, "clip": clip, "yolos": yolos, "segformer": segformer,
     "glpn": glpn, "captions": captions, "llava": llava, "vilt": vilt, "layoutlm": layoutlm, "wav2vec2": wav2vec2,
-    "sounds": sounds, "vits": vits, "headless": headless,
+    "sounds": sounds, "vits": vits, "headless": headless, "diffusion": diffusion,
+    "own-code": own_code,
     "sequence": _bert(t.BertForSequenceClassification, **LABELS),
     "nli": _bert(t.BertForSequenceClassification, **NLI),
     "tokens": _bert(t.BertForTokenClassification, **LABELS),

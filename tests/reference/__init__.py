@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = (
     # What answers are compared with, and what exports models and opens what others exported.
     "torch==2.13.0", "transformers==5.24.0", "onnx==1.23.2", "onnxruntime==1.32.0",
-    # What its other tasks need: sound, tables, images.
-    "av==18.1.0", "pandas==3.1.1", "pillow==13.0.0",
+    # What its other tasks need: sound, tables, images, and what makes these.
+    "av==18.1.0", "pandas==3.1.1", "pillow==13.0.0", "diffusers==0.42.1",
     # What a replica needs, to run one there.
     "openvino==2026.4.1", "orjson==3.13.0", "uvloop==0.23.0", "httptools==0.9.0", "uvicorn==0.54.0",
     "prometheus_client==0.26.0", "psutil==7.2.2",

@@ -123,6 +123,22 @@ async def test_probes_neither_wake_nor_count(path: str):
         assert (here.load().requests, here.load().last_request_at, here.load().pending) == (0, None, 0)
 
 
+async def test_a_probe_of_what_is_starting_waits_for_the_table_that_is_on_its_way():
+    async with world() as here:
+        replica = await here.replica()
+        await here.publish(route(state=State.INITIALIZING))
+        async with here.raw() as client:
+            await client.send(request("/default/mini/info", method="GET"))
+            await until(lambda: here.load() and here.load().pending == 1)
+            await here.publish(route(replica.upstream()))
+            assert (await client.answer("GET")).body == b"ok"
+        assert (here.load().requests, here.load().waiting, here.load().last_request_at) == (0, 0, None)
+        await here.publish(route(state=State.INITIALIZING))
+        answer = await here.ask(request("/default/mini/info", method="GET"), "GET")
+        assert (answer.status, answer.json()["state"]) == (503, "initializing")
+        assert here.load().unmet == 0
+
+
 async def test_signals_tell_what_was_seen():
     release = asyncio.Event()
 

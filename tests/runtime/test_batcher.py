@@ -124,6 +124,18 @@ async def test_a_batch_forms_while_the_engine_is_busy_and_only_within_a_bucket()
     assert lane.shapes == [(1, 8), *compared(4, 8), *compared(2, 32)]
 
 
+async def test_it_is_told_once_when_the_first_text_of_a_request_is_begun() -> None:
+    lane, told = GatedLane(), []
+    with batching(lane) as batcher:
+        one = await started(batcher.run([text(5)], first, on_begin=lambda: told.append("one")))
+        assert told == ["one"]
+        more = await started(batcher.run([text(5), text(30)], first, on_begin=lambda: told.append("more")))
+        assert told == ["one"]  # the other one waits
+        lane.permits.release(100)
+        await asyncio.gather(*one, *more)
+    assert told == ["one", "more"]
+
+
 async def test_batches_have_few_sizes_and_few_tokens() -> None:
     lane = GatedLane()
     with batching(lane) as batcher:

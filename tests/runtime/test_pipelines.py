@@ -31,6 +31,7 @@ MODELS = {
     "image-to-text": "captions", "image-text-to-text": "llava", "visual-question-answering": "vilt",
     "document-question-answering": "layoutlm", "automatic-speech-recognition": "wav2vec2",
     "audio-classification": "sounds", "text-to-speech": "vits", "text-to-audio": "vits",
+    "text-to-image": "diffusion",
 }  # fmt: skip
 
 
@@ -95,8 +96,8 @@ def test_every_task_answers_its_own_warm_up(worker: Worker, task: str) -> None:
     assert len(told["value"]) == 1
 
 
-def test_every_task_but_diffusion_has_a_model_here() -> None:
-    assert set(MODELS) == set(TASKS) - {"text-to-image"}
+def test_every_task_has_a_model_here() -> None:
+    assert set(MODELS) == set(TASKS)
 
 
 IMAGE = {"$image": PICTURE}
@@ -242,6 +243,7 @@ class TestGeneratedTexts:
                 "parameters.return_timestamps",
             ),
             ("text-to-speech", "the", {"max_new_tokens": 4}, "parameters.max_new_tokens"),
+            ("text-to-image", "the", {"width": 17}, "parameters.width"),
         ],
     )
     def test_what_only_the_model_knows_to_be_wrong_is_named(
@@ -293,6 +295,27 @@ class TestImagesAndSound:
         with wave.open(io.BytesIO(spoken.content)) as file:
             assert (file.getframerate(), file.getnchannels()) == (told["sampling_rate"], 1)
             assert file.getnframes() > 0
+
+    def test_pictures_are_those_of_the_pipeline(self, worker: Worker) -> None:
+        asked = {
+            "width": 24,
+            "height": 16,
+            "num_inference_steps": 2,
+            "guidance_scale": 3.0,
+            "negative_prompt": "salt",
+        }
+        drawn = worker.ask("text-to-image", "the red cat", {**asked, "seed": 5}, accept="image/png")
+        expected = worker.tell(do="draw", model="diffusion", inputs="the red cat", parameters=asked, seed=5)
+        assert drawn == Blob(base64.b64decode(expected["png"]), "image/png")
+        told = worker.ask("text-to-image", "the red cat", {**asked, "seed": 5})
+        assert base64.b64decode(told) == drawn.content
+        for other in (
+            {"seed": 6},
+            {"guidance_scale": 9.0},
+            {"negative_prompt": "the dog"},
+            {"num_inference_steps": 3},
+        ):
+            assert worker.ask("text-to-image", "the red cat", {**asked, "seed": 5, **other}) != told
 
     def test_captions_and_answers(self, worker: Worker) -> None:
         ((one,), (other,)) = worker.ask("image-to-text", [PICTURE, PICTURE], {"max_new_tokens": 3})

@@ -122,14 +122,20 @@ def test_an_embedder_has_the_routes_of_tei(embedder: Replica) -> None:
         "predictions"
     ] == [one, ask("/embed", inputs=TEXTS[:2], dimensions=2)]
 
-    headers = embedder.post({"inputs": TEXTS[0]}, "/embed").headers
-    assert (headers["x-compute-characters"], headers["x-compute-tokens"]) == ("11", "5")
-    for name in ("compute", "total", "tokenization", "inference"):
-        assert headers[f"x-{name}-time"].isdigit(), name
+    for path, field in (("/embed", "inputs"), ("/embed_all", "inputs"), ("/v1/embeddings", "input")):
+        headers = embedder.post({field: TEXTS[0]}, path).headers
+        assert (headers["x-compute-characters"], headers["x-compute-tokens"]) == ("11", "5")
+        assert headers["x-compute-type"] == "cpu"
+        for name in ("compute", "total", "tokenization", "queue", "inference"):
+            assert headers[f"x-{name}-time"].isdigit(), (path, name)
     info = embedder.http.get("/info").json()
     assert info["model_type"] == {"embedding": {"pooling": "mean"}}
     assert (info["max_input_length"], info["max_client_batch_size"]) == (256, 32)
     assert (info["auto_truncate"], info["served_model_name"]) == (True, "model")
+    # What its own clients cannot read `/info` without.
+    counts = ("max_concurrent_requests", "max_batch_tokens", "max_batch_requests", "tokenization_workers")
+    assert all(info[name] > 0 for name in counts)
+    assert {"model_id", "model_sha", "model_dtype", "version", "sha", "docker_label"} < info.keys()
 
 
 def test_a_classifier_has_the_routes_of_tei(classifier: Replica) -> None:

@@ -93,6 +93,15 @@ def test_tables_are_a_matrix_or_a_tensor_for_each_column(iris: Path, tmp_path: P
         assert scored["label"] == ("BYTES", [2, 3], ["setosa", "versicolor", "virginica"] * 2)
         assert scored["score"][:2] == ("FP32", [2, 3])
         assert sum(scored["score"][2][:3]) == pytest.approx(1, abs=1e-6)
+        probable = outputs(served, *columns, outputs=[{"name": "predict_proba"}, {"name": "predict"}])
+        assert list(probable) == ["predict_proba", "predict"]
+        assert probable["predict"] == expected["predict"]
+        assert probable["predict_proba"][:2] == ("FP64", [2, 3])
+        assert probable["predict_proba"][2] == pytest.approx(scored["score"][2], abs=1e-6)
+        assert outputs(served, *columns, outputs=[{"name": "predict_proba"}]).keys() == {"predict_proba"}
+        assert served.http.get("/v2/models/m").json()["outputs"][1] == {
+            "name": "predict_proba", "datatype": "FP64", "shape": [-1, 3],
+        }  # fmt: skip
         answer = served.post({"inputs": columns[:3]}, INFER)
         assert (answer.status_code, "petal_width: missing" in answer.json()["error"]) == (400, True)
         # routes of models that read texts are refused, and those of any model are there
@@ -109,6 +118,12 @@ def test_numbers_keep_their_type(tmp_path: Path) -> None:
         name, (datatype, shape, data) = outputs(served, tensor("x", "INT64", [1, 1], [3])).popitem()
         assert (name, datatype, shape) == ("predict", "FP64", [1, 2])
         assert data == pytest.approx([3, 6])
+        asked = {"inputs": [tensor("x", "INT64", [1, 1], [3])], "outputs": [{"name": "predict_proba"}]}
+        refused = served.post(asked, INFER)
+        assert refused.status_code == 400
+        assert (
+            refused.json()["error"] == "outputs: there is no output 'predict_proba'; this model has predict"
+        )
 
 
 def test_other_tasks_take_parts_and_answer_json(replica: Get) -> None:

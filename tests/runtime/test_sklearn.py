@@ -149,6 +149,23 @@ def test_a_table_as_csv_with_its_columns_in_any_order(flowers: Callable[..., Any
     assert [max(row, key=lambda item: item["score"])["label"] for row in rows] == ["setosa", "virginica"]
 
 
+def test_csv_without_a_line_of_names(flowers: Callable[..., Any], tmp_path: Path) -> None:
+    assert flowers("5.1,3.5,1.4,0.2\r\n6,3,5,2\n", "text/csv; header=absent") == ["setosa", "virginica"]
+    assert flowers("5.1,3.5,1.4,0.2", 'text/csv; charset=utf-8; HEADER="absent"') == ["setosa"]
+    # Numbers that are names: of a model that knows them, of one that knows none.
+    rows, kinds = load_iris(return_X_y=True)
+    frame = pd.DataFrame(rows, columns=list("0123"))
+    named = opened(save(tmp_path / "named", LogisticRegression(max_iter=1000).fit(frame, kinds)))
+    bare = opened(save(tmp_path / "bare", LogisticRegression(max_iter=1000).fit(rows, kinds)))
+    text = "0,1,2,3\n5.1,3.5,1.4,0.2\n"
+    assert json.loads(named.answer(asked(text, "text/csv"))) == [0]
+    assert json.loads(bare.answer(asked(text, "text/csv; header=present"))) == [0]
+    with pytest.raises(
+        Invalid, match=r"^body: the first line holds numbers where .* 'text/csv; header=absent'"
+    ):
+        bare.answer(asked(text, "text/csv"))
+
+
 def test_probabilities_are_those_of_the_model(flowers: Callable[..., Any]) -> None:
     rows = flowers({"inputs": {"data": [OTHER]}, "parameters": {"probabilities": True}})
     expected = iris().predict_proba(pd.DataFrame([OTHER]))[0]
@@ -209,6 +226,7 @@ def test_a_wrong_table_is_refused_by_the_field(flowers: Callable[..., Any], body
         ("sepal_length,sepal_width,petal_length,petal_width\n1,2,3,\n", "body[0].petal_width: there is no value"),
         ("sepal_length,sepal_width,petal_length,petal_width\n1,2,3,x\n", "body[0].petal_width: expected a number, got 'x'"),
         ('"sepal_length\n', "body: not valid CSV"),
+        ("5.1,3.5,1.4,0.2\n6,3,5,2\n", "body: the first line holds numbers where the names"),
     ],
 )  # fmt: skip
 def test_wrong_csv_is_refused_by_the_line(flowers: Callable[..., Any], text: str, reason: str) -> None:

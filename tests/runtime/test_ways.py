@@ -113,3 +113,14 @@ def test_what_only_torch_computes_is_refused_before_anything_is_fetched(task: st
     without = replace(WITH_ALL, task=task, extras=Extras(torch=False, onnxruntime=True))
     with pytest.raises(Refused, match=r"torch.*install inlet-endpoints\[torch\]"):
         chosen(sizes, {"model_type": "strange"}, without)
+
+
+def test_a_model_with_code_of_its_own_is_torchs_only_where_that_may_run() -> None:
+    sizes = dict.fromkeys((CONFIG, "modeling.py", "model.safetensors"), 7)
+    config = {"model_type": "strange", "auto_map": {"AutoModel": "modeling.X"}}
+    allowed = replace(WITH_ALL, code=True)
+    assert choose_way(sizes, config, allowed).way is Way.PIPELINE
+    assert "modeling.py" in choose_way(sizes, config, allowed).files
+    assert choose_way(sizes, config, WITH_ALL).way is Way.ENCODER
+    # Ready-made graphs need none of it.
+    assert choose_way({**sizes, "onnx/model.onnx": 7}, config, allowed).way is Way.ENCODER

@@ -113,19 +113,21 @@ def _show_off(client: Client, endpoint: EndpointInfo) -> None:
     if endpoint.url is None:
         return
     public = endpoint.type == "public"
-    if body is None:
+    if body is not None:
+        try:
+            answer = client.predict(endpoint.name, body["inputs"], parameters=body.get("parameters"))
+        except InletError as error:
+            output.say(f"It runs, but the example was not answered: {error}", "yellow")
+        else:
+            out.print(f"\n{words.shortened(body['inputs'])}\n→ {words.shortened(answer)}")
+        out.print(f"\n{words.curl(endpoint.url, body, public=public)}")
+    elif (command := words.curl_with_files(endpoint.url, endpoint.task, public=public)) is not None:
+        out.print(f"\n{command}")
+    else:
         output.say(
             f"What to send for the task {endpoint.task or '(none)'} only its model's page tells; the form is"
         )
         out.print(f"\n{words.curl(endpoint.url, {'inputs': '…'}, public=public)}")
-        return
-    try:
-        answer = client.predict(endpoint.name, body["inputs"], parameters=body.get("parameters"))
-    except InletError as error:
-        output.say(f"It runs, but the example was not answered: {error}", "yellow")
-    else:
-        out.print(f"\n{words.shortened(body['inputs'])}\n→ {words.shortened(answer)}")
-    out.print(f"\n{words.curl(endpoint.url, body, public=public)}")
     if not public:
         permission = f"infer:{client.default_namespace()}/{endpoint.name}"
         output.say(f"\nA token for it: TOKEN=$(inlet token create my-app --permission {permission})", "dim")

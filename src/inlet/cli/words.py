@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,31 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "summarization": {"inputs": "It rained for three days. On the fourth the sun came out and all was well."},
     "translation": {"inputs": "What a fine day."},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """A request whose body or answer is a file, for curl: what is behind the URL, and its flags."""
+
+    flags: tuple[str, ...]
+    query: str = ""
+
+
+_IMAGE = _Files(("-H 'Content-Type: image/jpeg'", "--data-binary @image.jpg"))
+_SOUND = _Files(("-H 'Content-Type: audio/flac'", "--data-binary @speech.flac"))
+_TEXT = ("-H 'Content-Type: application/json'", '-d \'{"inputs": "What a fine day."}\'')
+_WITH_FILES: Mapping[str, _Files] = {
+    **dict.fromkeys(
+        ("image-classification", "object-detection", "image-segmentation", "depth-estimation", "image-to-text"), _IMAGE
+    ),
+    "zero-shot-image-classification": replace(_IMAGE, query="?candidate_labels=cat,dog"),
+    "visual-question-answering": replace(_IMAGE, query="?question=What+is+this%3F"),
+    "image-text-to-text": replace(_IMAGE, query="?text=What+is+this%3F"),
+    "automatic-speech-recognition": _SOUND,
+    "audio-classification": _SOUND,
+    **dict.fromkeys(("text-to-speech", "text-to-audio"), _Files((*_TEXT, "-H 'Accept: audio/wav'", "--output answer.wav"))),
+    "text-to-image": _Files((*_TEXT, "-H 'Accept: image/png'", "--output answer.png")),
+}  # fmt: skip
 
 
 def name_for(model: str) -> str:
@@ -150,11 +176,19 @@ def example(task: str | None) -> Mapping[str, Any] | None:
 
 def curl(url: str, body: Mapping[str, Any], *, public: bool) -> str:
     """The same request for a shell; the token stays a variable, so that it is on no screen."""
-    lines = [f"curl {shlex.quote(url)}"]
-    if not public:
-        lines.append('-H "Authorization: Bearer $TOKEN"')
-    lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(orjson.dumps(body).decode())}"]
-    return " \\\n  ".join(lines)
+    data = f"-d {shlex.quote(orjson.dumps(body).decode())}"
+    return _curl(url, "-H 'Content-Type: application/json'", data, public=public)
+
+
+def curl_with_files(url: str, task: str | None, *, public: bool) -> str | None:
+    """A request for a shell that sends an image or sound, or gets one; None of other tasks."""
+    found = _WITH_FILES.get(task or "")
+    return None if found is None else _curl(url + found.query, *found.flags, public=public)
+
+
+def _curl(url: str, *flags: str, public: bool) -> str:
+    token = () if public else ('-H "Authorization: Bearer $TOKEN"',)
+    return " \\\n  ".join((f"curl {shlex.quote(url)}", *token, *flags))
 
 
 def shortened(value: Any, limit: int = 300) -> str:

@@ -6,6 +6,7 @@ nothing otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -24,42 +25,56 @@ TASKS = frozenset(
 )  # fmt: skip
 """Every task that an endpoint may have: the public API's, past ones included, and those that we serve besides."""
 
-# The first ending counts: those of models that take something else than text stand before the general ones.
-_BY_ARCHITECTURE = (
-    ("Wav2Vec2ForSequenceClassification", "audio-classification"),
-    ("HubertForSequenceClassification", "audio-classification"),
-    ("WavLMForSequenceClassification", "audio-classification"),
-    ("WhisperForAudioClassification", "audio-classification"),
-    ("TapasForQuestionAnswering", "table-question-answering"),
-    ("ViltForQuestionAnswering", "visual-question-answering"),
-    ("BlipForQuestionAnswering", "visual-question-answering"),
-    ("LayoutLMForQuestionAnswering", "document-question-answering"),
-    ("LayoutLMv2ForQuestionAnswering", "document-question-answering"),
-    ("LayoutLMv3ForQuestionAnswering", "document-question-answering"),
-    ("CLIPModel", "zero-shot-image-classification"),
-    ("SiglipModel", "zero-shot-image-classification"),
-    ("VitsModel", "text-to-speech"),
-    ("ForDepthEstimation", "depth-estimation"),
-    ("VisionEncoderDecoderModel", "image-to-text"),
-    ("BlipForConditionalGeneration", "image-to-text"),
-    ("LlavaForConditionalGeneration", "image-text-to-text"),
-    ("ForSequenceClassification", "text-classification"),
-    ("ForTokenClassification", "token-classification"),
-    ("ForQuestionAnswering", "question-answering"),
-    ("ForMaskedLM", "fill-mask"),
-    ("ForImageClassification", "image-classification"),
-    ("ForUniversalSegmentation", "image-segmentation"),
-    ("ForSemanticSegmentation", "image-segmentation"),
-    ("ForObjectDetection", "object-detection"),
-    ("ForTableQuestionAnswering", "table-question-answering"),
-    ("ForSpeechSeq2Seq", "automatic-speech-recognition"),
-    ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
-    ("ForCTC", "automatic-speech-recognition"),
-    ("ForAudioClassification", "audio-classification"),
-    ("MTModel", "translation"),  # Marian's
-    ("ForCausalLM", "text-generation"),
-    ("Model", "feature-extraction"),
-)
+# Models that continue or rewrite what they read all end alike; what they read and write only the family tells.
+_FAMILIES = {
+    "text2text-generation": "Bart Blenderbot BlenderbotSmall LED LongT5 MT5 Mvp PLBart ProphetNet SwitchTransformers T5 T5Gemma UMT5",
+    "translation": "FSMT M2M100 MBart NllbMoe",
+    "summarization": "BigBirdPegasus Pegasus PegasusX",
+    "automatic-speech-recognition": "Canary CohereAsr FunAsrNano GraniteSpeech GraniteSpeechPlus KyutaiSpeechToText Moonshine "
+    "MoonshineStreaming OmniASR Qwen3ASR Speech2Text VibeVoiceAsr Voxtral VoxtralRealtime Whisper",
+    "text-to-speech": "Csm GradiumPhononTTS HiggsAudioV2 PocketTTS VibeVoice",
+    "text-to-audio": "Musicgen MusicgenMelody",
+    "image-to-text": "Blip",
+    "image-text-to-text": "Chameleon Emu3",
+}
+_BY_FAMILY = {
+    f"{family}ForConditionalGeneration": task
+    for task, families in _FAMILIES.items()
+    for family in families.split()
+}
+_SOUND = "Data2VecAudio|Hubert|SEWD?|UniSpeech(Sat)?|Wav2Vec2(Bert|Conformer)?|WavLM"
+_CONTRASTIVE = "Align|AltCLIP|Blip|ChineseCLIP|CLIP|CLIPSeg|MetaClip2|Siglip2?|Tipsv2"
+# The first that is found counts: those of models that take something else than text stand before the general ones.
+_BY_ARCHITECTURE = tuple(
+    (re.compile(pattern), task)
+    for pattern, task in (
+        (f"^({_SOUND})ForSequenceClassification$", "audio-classification"),
+        ("ForAudioClassification$", "audio-classification"),
+        ("^TapasForQuestionAnswering$|ForTableQuestionAnswering$", "table-question-answering"),
+        ("^(Vilt|Blip)ForQuestionAnswering$", "visual-question-answering"),
+        ("^LayoutLM(v2|v3)?ForQuestionAnswering$", "document-question-answering"),
+        (f"^({_CONTRASTIVE})Model$|^Blip2ForImageTextRetrieval$", "zero-shot-image-classification"),
+        ("ForTextToSpeech$|^(Bark|Vits|FastSpeech2Conformer)Model$|WithHifiGan$", "text-to-speech"),
+        ("^VisionEncoderDecoderModel$|^GitForCausalLM$", "image-to-text"),
+        ("ForVision2Seq$|ForVisionText2Text$|^FuyuForCausalLM$", "image-text-to-text"),
+        ("For(CTC|TDT|SpeechSeq2Seq|SpeechToText)$|^SpeechEncoderDecoderModel$", "automatic-speech-recognition"),
+        ("MTModel$|ForTextToText$", "translation"),  # Marian's, and what also speaks
+        ("EncoderDecoderModel$", "text2text-generation"),
+        ("ForSequenceClassification$", "text-classification"),
+        ("ForTokenClassification$", "token-classification"),
+        ("ForQuestionAnswering(Simple)?$", "question-answering"),
+        ("ForMaskedLM$|^(XLM|Flaubert)WithLMHeadModel$", "fill-mask"),
+        ("ForImageClassification", "image-classification"),  # some say more behind it
+        ("For(Universal|Semantic|Instance|)Segmentation$", "image-segmentation"),
+        ("(?<!Dino)(?<!Turbo)(?<!OwlViT)(?<!Owlv2)ForObjectDetection$", "object-detection"),  # without those that are told what to find
+        ("ForDepthEstimation$", "depth-estimation"),
+        ("ForCausalLM$|LMHeadModel$|WithLMHead$|GenerationDecoder$", "text-generation"),
+    )
+)  # fmt: skip
+_BODY = "Model"
+_SEES = "vision_config"
+# Settings that bodies of models have which take no text, or not only text.
+_NO_TEXT = frozenset({"image_size", "num_channels", "num_mel_bins", "conv_stride", "audio_config", _SEES})
 
 DIFFUSERS = "model_index.json"
 """The configuration of a model of several parts, which makes images."""
@@ -93,11 +108,18 @@ def guess_task(config: Mapping[str, Any], files: Collection[str], tag: str | Non
         return "text-generation"
     if _ranks(config):
         return "text-ranking"
-    architectures = config.get("architectures") or [""]
-    for ending, task in _BY_ARCHITECTURE:
-        if str(architectures[0]).endswith(ending):
-            return task
-    return None
+    return _by_architecture(str((config.get("architectures") or [""])[0]), config)
+
+
+def _by_architecture(name: str, config: Mapping[str, Any]) -> str | None:
+    if name in _BY_FAMILY:
+        return _BY_FAMILY[name]
+    found = next((task for pattern, task in _BY_ARCHITECTURE if pattern.search(name)), None)
+    if _SEES in config and (found == "text-generation" or name.endswith("ForConditionalGeneration")):
+        return "image-text-to-text"
+    if found is None and name.endswith(_BODY) and _NO_TEXT.isdisjoint(config):
+        return "feature-extraction"
+    return found
 
 
 def _ranks(config: Mapping[str, Any]) -> bool:

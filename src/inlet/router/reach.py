@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from inlet.core.endpoint import State
 from inlet.core.errors import NotFound
 from inlet.core.routes import Route
 from inlet.router.context import Context
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 CONTROL_RETRY_S = 1.0
 # How long a replica that took a request with it is left alone by the repeat: a process that dies may close its listener last.
 REPEAT_AFTER_S = 0.25
+# How long a probe of what is starting waits for a table: the API says `running` a moment before routers hear of the replica.
+PROBE_WAIT_S = 0.5
+_STARTING = frozenset({State.PENDING, State.INITIALIZING})
 
 
 async def await_plan(context: Context, head: RequestHead, since: float) -> Plan:
@@ -67,6 +71,8 @@ async def reach(
     `may_reuse` says whether an idle connection will do: it may turn out to be closing.
     """
     peer, avoided = chosen, lost_with
+    if not destination.counted:
+        until = min(until, context.loop.time() + PROBE_WAIT_S)
     while True:
         peer = peer or choose(context, destination, avoided)
         if peer is None:
@@ -91,11 +97,12 @@ async def _await_replica(context: Context, destination: Destination, ticket: Tic
     route = _present_route(context, ticket)
     check_state(route)
     left = until - now
-    if not destination.counted or left <= 0:
+    if left <= 0 or not (destination.counted or route.state in _STARTING):
         if destination.counted:
             ticket.turned_away()
         raise not_ready(route, ticket.waited(now))
-    ticket.wait(now)
+    if destination.counted:
+        ticket.wait(now)
     next_try = context.balance.next_try(route.endpoint_id)
     if next_try is not None:
         left = min(left, max(next_try - now, 0.001))

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,9 @@ class Batcher:
         *,
         arrived: float | None = None,
         patience: float | None = None,
+        on_begin: Callable[[], None] | None = None,
     ) -> list[Any]:
-        """One result per text, in order; cancelling drops what waits.
+        """One result per text, in order; cancelling drops what waits. `on_begin` is called when the engine gets the first of them.
 
         `patience`: seconds after `arrived` (the loop's time; None for now) until the first of them must have begun.
         `TooMany` when that would take too long, or did, or when all that wait hold too much.
@@ -97,13 +98,26 @@ class Batcher:
         arrived = self._loop.time() if arrived is None else arrived
         self.admit(arrived, patience)
         with self._tokens.taken(sum(map(len, encoded))):
-            return await self._run(encoded, reduce, None if patience is None else arrived + patience)
+            return await self._run(
+                encoded, reduce, None if patience is None else arrived + patience, on_begin
+            )
 
-    async def _run(self, encoded: Sequence[Encoded], reduce: Reduce, begun_by: float | None) -> list[Any]:
+    async def _run(
+        self,
+        encoded: Sequence[Encoded],
+        reduce: Reduce,
+        begun_by: float | None,
+        on_begin: Callable[[], None] | None,
+    ) -> list[Any]:
         if self._sample is None:
             self._sample = encoded[0].ids
         job = Job(
-            encoded, reduce, self._loop.create_future(), results=[None] * len(encoded), missing=len(encoded)
+            encoded,
+            reduce,
+            self._loop.create_future(),
+            results=[None] * len(encoded),
+            missing=len(encoded),
+            on_begin=on_begin,
         )
         for index, item in enumerate(encoded):
             job.waiting.setdefault(bucket(len(item), self._positions), deque()).append(index)

@@ -31,13 +31,14 @@ _PREDICT = "/predict"  # where the stock container's spelling meets another one
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a request's texts became, in their order. `tokenizing` and `computing` (with the wait for it) in seconds."""
+    """What a request's texts became, in their order. Seconds: `tokenizing`; `queueing`, until the first was begun; `computing`, from then on."""
 
     rows: list[Any]
     texts: int
     characters: int
     tokens: int
     tokenizing: float
+    queueing: float
     computing: float
 
     @property
@@ -86,15 +87,23 @@ class Encoding(Serving):
             self.loaded.recorder.see(work.texts)
         begin = perf_counter()
         encoded = await maybe_threaded(work.encode, inline=encodes_inline(work))
-        between = perf_counter()
-        rows = await self.batcher.run(encoded, work.reduce, arrived=asked.arrived, patience=asked.patience)
+        between = begun = perf_counter()
+
+        def begins() -> None:
+            nonlocal begun
+            begun = perf_counter()
+
+        rows = await self.batcher.run(
+            encoded, work.reduce, arrived=asked.arrived, patience=asked.patience, on_begin=begins
+        )
         return Computed(
             rows,
             texts=len(encoded),
             characters=_characters(work),
             tokens=sum(map(len, encoded)),
             tokenizing=between - begin,
-            computing=perf_counter() - between,
+            queueing=begun - between,
+            computing=perf_counter() - begun,
         )
 
     async def written(self, value: Callable[[], Any], computed: Computed) -> Answer:

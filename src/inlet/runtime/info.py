@@ -39,11 +39,14 @@ def of_any(options: Options, task: str) -> dict[str, Any]:
 
 def of_encoder(options: Options, loaded: Loaded) -> dict[str, Any]:
     """The same, and what is particular to encoders."""
-    from inlet.runtime.buckets import BATCH_SIZES, buckets
+    from inlet.runtime.batcher import MOST_TOKENS
+    from inlet.runtime.buckets import BATCH_SIZES, batch_sizes, buckets
     from inlet.runtime.build.encoder import Head
 
     model, engine = loaded.model, loaded.choice.engine
     manifest = loaded.choice.manifest
+    longest = (model.sentences if model.head is Head.HIDDEN else model.texts).max_length
+    sizes = buckets(model.positions)
     return {
         **of_any(options, loaded.task.name),
         "model_type": _kind(model),
@@ -56,12 +59,19 @@ def of_encoder(options: Options, loaded: Loaded) -> dict[str, Any]:
         "settled": loaded.choice.better is None,
         "artifact": None if manifest is None else _checked(manifest),
         "threads": engine.threads,
-        "max_input_length": (model.sentences if model.head is Head.HIDDEN else model.texts).max_length,
+        "max_input_length": longest,
+        # Of the longest texts: more requests of shorter ones have room. What would wait too long is refused before that.
+        "max_concurrent_requests": MOST_TOKENS // longest,
+        "max_batch_tokens": max(size * batch_sizes(size)[0] for size in sizes),
+        "max_batch_requests": max(BATCH_SIZES),
         "max_client_batch_size": MAX_CLIENT_BATCH,
         "auto_truncate": True,
+        "tokenization_workers": engine.threads,
+        "sha": None,  # the version says which build it is
+        "docker_label": None,
         "pooling": model.pooling.mode if model.pooling.declared else None,
         "labels": list(model.label_names) or None,
-        "buckets": buckets(model.positions),
+        "buckets": sizes,
         "batch_sizes": sorted(BATCH_SIZES),
     }
 

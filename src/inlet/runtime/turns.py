@@ -31,6 +31,7 @@ class Job:
     results: list[Any] = field(default_factory=list)
     missing: int = 0
     begun: bool = False
+    on_begin: Callable[[], None] | None = None
 
     def turn(self) -> tuple[int, int]:
         """Bucket and number of the texts that its next turn computes at most."""
@@ -43,6 +44,8 @@ class Job:
         taken = [(self, indices.popleft()) for _ in range(min(most, len(indices)))]
         if not indices:
             del self.waiting[size]
+        if not self.begun and self.on_begin is not None:
+            self.on_begin()
         self.begun = True
         return taken
 

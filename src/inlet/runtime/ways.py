@@ -140,9 +140,11 @@ def _encoder(sizes: Mapping[str, int], config: Mapping[str, Any], wish: Wish) ->
     try:
         origin = choose(sizes, config, wish.extras)
     except Refused as error:
-        if wish.extras.torch:
+        if wish.extras.torch and wish.task in pipelines.TASKS:
             return _pipeline(sizes, wish, f"computed by torch: {error}")
         raise
+    if origin.kind is Kind.EXPORT and wish.code and "auto_map" in config and wish.task in pipelines.TASKS:
+        return _pipeline(sizes, wish, "computed by torch, with Python files of its repository")
     if TASKS[wish.task].head in _ONLY_BUILT and origin.kind is not Kind.BUILT:
         return _pipeline(
             sizes, wish, f"computed by torch, since its graph is not built here ({origin.reason})"

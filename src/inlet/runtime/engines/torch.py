@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from inlet.core.errors import Refused
+from inlet.core.trust import REMOTE_CODE
 from inlet.runtime.build.encoder import Head
 from inlet.runtime.engines.alone import each_alone
 from inlet.runtime.engines.base import FloatArray, IntArray, Variant
@@ -55,6 +56,11 @@ class TorchModel(torch.nn.Module):  # type: ignore[misc]  # torch is not there w
         except MemoryError:
             raise
         except Exception as error:  # each kind of model has its own ways to fail
+            if "trust_remote_code" in str(error):
+                raise Refused(
+                    "the model is defined by Python files of its repository, which no export runs: if you trust whoever made "
+                    f"them, set {REMOTE_CODE}=1 in the endpoint's env; tasks that torch does not compute take ONNX files instead"
+                ) from error
             raise Refused(f"transformers cannot load the model: {_line(error)}") from error
         lacking = sorted(found["missing_keys"])
         # The pooler is made by every bare encoder, and reaches no hidden state.

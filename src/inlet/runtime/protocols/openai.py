@@ -15,6 +15,7 @@ from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.protocols.fields import Fields
 from inlet.runtime.protocols.inputs import read_dimensions, read_inputs, vectors
 from inlet.runtime.protocols.routed import Routed, Unfit
+from inlet.runtime.protocols.times import timed
 from inlet.runtime.texts import Limit
 
 MAX_INPUTS = 2_048  # in one request, as OpenAI has it
@@ -42,7 +43,7 @@ async def embeddings(routed: Routed) -> Answer:
         usage = {"prompt_tokens": computed.tokens, "total_tokens": computed.tokens}
         return {"object": "list", "data": data, "model": routed.name, "usage": usage}
 
-    return await encoder.written(answer, computed)
+    return timed(await encoder.written(answer, computed), computed, routed.asked)
 
 
 async def models(routed: Routed) -> Answer:

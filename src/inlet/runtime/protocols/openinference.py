@@ -6,8 +6,9 @@ is one model, so it answers to any name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -39,6 +40,10 @@ _PARTS: Mapping[str, Mapping[str, bool]] = {
 }
 _VECTORS = frozenset({"feature-extraction", "sentence-embeddings", "sentence-similarity"})
 _LABELS = "text-classification"
+_PREDICT, _PROBABLE = "predict", "predict_proba"
+"""Outputs of a table, as scikit-learn has its methods and MLServer its outputs. The second comes only where it is named."""
+ToTensors = Callable[[Any], list[Tensor]]
+"""Makes the tensors of a native answer's JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ async def metadata(routed: Routed) -> Answer:
             "versions": [_version(routed)],
             "platform": f"inlet_{described.get('engine', 'python')}",
             "inputs": _inputs(task, described),
-            "outputs": _outputs(task),
+            "outputs": _outputs(task, described),
         }
     )
 
@@ -77,15 +82,15 @@ async def metadata(routed: Routed) -> Answer:
 async def infer(routed: Routed) -> Answer:
     """The native answer to what the tensors say, as tensors."""
     small = len(routed.asked.content) <= _INLINE_BYTES
-    native, wanted = await maybe_threaded(lambda: _read(routed), inline=small)
-    answer = await routed.served.answer(native)
-    small = len(_payload(answer)) <= _INLINE_BYTES
-    shaped: Answer = await maybe_threaded(lambda: _shaped(routed, answer, wanted), inline=small)
+    questions, wanted = await maybe_threaded(lambda: _read(routed), inline=small)
+    answered = [(await routed.served.answer(native), tensors) for native, tensors in questions]
+    small = sum(len(_payload(answer)) for answer, _ in answered) <= _INLINE_BYTES
+    shaped: Answer = await maybe_threaded(lambda: _shaped(routed, answered, wanted), inline=small)
     return shaped
 
 
-def _read(routed: Routed) -> tuple[Asked, _Wanted]:
-    """The native request that the tensors are, and how its answer is wanted."""
+def _read(routed: Routed) -> tuple[list[tuple[Asked, ToTensors]], _Wanted]:
+    """The native requests that the tensors are, with what makes tensors of their answers, and which of these are wanted."""
     request, binary = _split(routed.asked)
     inputs = _native_inputs(routed.served.task, read_tensors(request.get("inputs"), binary))
     given = mapping(request.get("parameters"), "parameters")
@@ -93,23 +98,33 @@ def _read(routed: Routed) -> tuple[Asked, _Wanted]:
     identity = Fields(request, {"id"}).string("id", None)
     wanted = _Wanted(identity, _named(request.get("outputs"), all_binary), all_binary)
     parameters = {key: value for key, value in given.items() if key not in _PROTOCOL}
-    native = replace(
-        routed.asked,
-        path="/",
-        content=orjson.dumps({"inputs": inputs, "parameters": parameters}),
-        headers={"content-type": "application/json"},
-        query_string="",
-        default=Dialect.API,
-    )
-    return native, wanted
+
+    def native(**more: Any) -> Asked:
+        return replace(
+            routed.asked,
+            path="/",
+            content=orjson.dumps({"inputs": inputs, "parameters": {**parameters, **more}}),
+            headers={"content-type": "application/json"},
+            query_string="",
+            default=Dialect.API,
+        )
+
+    names = set(wanted.named or ())
+    plain = native(), partial(_tensors, routed.served.task)
+    if _PROBABLE not in names or not routed.served.describe(routed.options).get("probabilities"):
+        return [plain], wanted
+    probable = native(probabilities=True), _probabilities
+    return [probable] if names == {_PROBABLE} else [plain, probable], wanted
 
 
-def _shaped(routed: Routed, answer: Answer, wanted: _Wanted) -> Answer:
-    tensors = _tensors(routed.served.task, orjson.loads(_payload(answer)))
+def _shaped(routed: Routed, answered: Sequence[tuple[Answer, ToTensors]], wanted: _Wanted) -> Answer:
+    tensors = [
+        tensor for answer, to_tensors in answered for tensor in to_tensors(orjson.loads(_payload(answer)))
+    ]
     said = {"model_name": routed.parts["name"], "model_version": _version(routed)}
     if wanted.identity is not None:
         said["id"] = wanted.identity
-    return _written(said, _chosen(tensors, wanted), answer)
+    return _written(said, _chosen(tensors, wanted), answered[0][0])
 
 
 def _version(routed: Routed) -> str:
@@ -194,9 +209,13 @@ def _tensors(task: str, value: Any) -> list[Tensor]:
             of_numbers("score", [[item["score"] for item in row] for row in value], "FP32"),
         ]
     if task in TABULAR:
-        return [of_numbers("predict", value)]
+        return [of_numbers(_PREDICT, value)]
     items = value if isinstance(value, list) else [value]
     return [of_strings("output", [orjson.dumps(item).decode() for item in items])]
+
+
+def _probabilities(value: list[list[Mapping[str, Any]]]) -> list[Tensor]:
+    return [of_numbers(_PROBABLE, [[item["score"] for item in row] for row in value], "FP64")]
 
 
 def _has_labels(value: Any) -> bool:
@@ -260,13 +279,16 @@ def _inputs(task: str, described: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [_tensor(name, BYTES, -1 if many or not several else 1) for name, many in parts.items()]
 
 
-def _outputs(task: str) -> list[dict[str, Any]]:
+def _outputs(task: str, described: Mapping[str, Any]) -> list[dict[str, Any]]:
     if task == _LABELS:
         return [_tensor("label", BYTES, -1, -1), _tensor("score", "FP32", -1, -1)]
     if task in _VECTORS:
         return [_tensor("output", "FP32", *([-1] if task == "sentence-similarity" else [-1, -1]))]
     if task in TABULAR:
-        return [_tensor("predict", "FP64" if task == "tabular-regression" else BYTES, -1)]
+        predicted = _tensor(_PREDICT, "FP64" if task == "tabular-regression" else BYTES, -1)
+        if not described.get("probabilities"):
+            return [predicted]
+        return [predicted, _tensor(_PROBABLE, "FP64", -1, len(described["labels"]))]
     return [_tensor("output", BYTES, -1)]
 
 

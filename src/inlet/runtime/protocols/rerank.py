@@ -10,6 +10,7 @@ from inlet.runtime.engines.base import FloatArray
 from inlet.runtime.protocols.fields import Fields, listed, string
 from inlet.runtime.protocols.inputs import pairs, within
 from inlet.runtime.protocols.routed import Routed
+from inlet.runtime.protocols.times import timed
 from inlet.runtime.scores import sigmoid
 from inlet.runtime.tasks.base import Work
 from inlet.runtime.texts import Limit
@@ -42,7 +43,7 @@ async def ranks(routed: Routed) -> Answer:
         usage = {"prompt_tokens": computed.tokens, "total_tokens": computed.tokens}
         return {"model": routed.name, "results": results, "usage": usage}
 
-    return await encoder.written(answer, computed)
+    return timed(await encoder.written(answer, computed), computed, routed.asked)
 
 
 def descending(rows: Sequence[FloatArray]) -> list[tuple[int, Any]]:

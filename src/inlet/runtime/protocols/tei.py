@@ -35,6 +35,7 @@ from inlet.runtime.protocols.inputs import (
     within,
 )
 from inlet.runtime.protocols.routed import Empty, Routed, Unfit
+from inlet.runtime.protocols.times import timed
 from inlet.runtime.scores import FUNCTIONS, function_of
 from inlet.runtime.serving import Asked
 from inlet.runtime.tasks.base import Work
@@ -137,6 +138,7 @@ async def vertex(routed: Routed) -> Answer:
         characters=sum(one.characters for one in computed),
         tokens=sum(one.tokens for one in computed),
         tokenizing=max(one.tokenizing for one in computed),
+        queueing=max(one.queueing for one in computed),
         computing=max(one.computing for one in computed),
     )
 
@@ -144,7 +146,7 @@ async def vertex(routed: Routed) -> Answer:
         answered = [work.answer(one.rows) for work, one in zip(works, computed, strict=True)]
         return {"predictions": answered}
 
-    return await _written(encoder, predictions, total, routed.asked)
+    return timed(await encoder.written(predictions, total), total, routed.asked)
 
 
 def spells(served: Encoding, received: Body) -> bool:
@@ -194,7 +196,7 @@ async def _computed(encoder: Encoding, routed: Routed, plan: Plan) -> Answer:
 
 async def _answered(encoder: Encoding, work: Work, asked: Asked) -> Answer:
     computed = await encoder.compute(work, asked)
-    return await _written(encoder, lambda: work.answer(computed.rows), computed, asked)
+    return timed(await encoder.written(lambda: work.answer(computed.rows), computed), computed, asked)
 
 
 def _main_plan(routed: Routed) -> Plan:
@@ -205,24 +207,6 @@ def _main_plan(routed: Routed) -> Plan:
         return _embed
     labels = routed.classifier().loaded.model.label_names
     return _rerank if len(labels) == 1 else _predict
-
-
-async def _written(encoder: Encoding, value: Callable[[], Any], computed: Computed, asked: Asked) -> Answer:
-    """With the headers of this protocol: times in milliseconds."""
-    answer = await encoder.written(value, computed)
-    total = _milliseconds(asyncio.get_running_loop().time() - asked.arrived)
-    headers = {
-        "x-compute-time": total,
-        "x-compute-tokens": str(computed.tokens),
-        "x-total-time": total,
-        "x-tokenization-time": _milliseconds(computed.tokenizing),
-        "x-inference-time": _milliseconds(computed.computing),
-    }
-    return replace(answer, headers={**answer.headers, **headers})
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(round(seconds * 1000))
 
 
 def _limit(p: Fields, longest: int) -> Limit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,31 @@ def read_table(inputs: Any) -> Table:
     )
 
 
-def read_csv(text: str) -> Table:
-    """From CSV with a line of names first; an empty value is none."""
+def read_csv(text: str, *, header: bool | None = None, own: Collection[str] = ()) -> Table:
+    """From CSV; an empty value is none. `header`: whether a line of names comes first; None if nobody said so.
+
+    Then one does, but numbers are no names unless they are the model's `own`: what was meant as a row would be lost.
+    """
     try:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
     except csv.Error as error:
         raise Invalid(f"not valid CSV: {error}", field="body") from error
-    if len(lines) < 2:
-        raise Invalid("expected a line with the names of the columns, and a line for each row", field="body")
-    names, rows = lines[0], lines[1:]
+    if header is False:
+        if not lines:
+            raise Invalid("expected a line for each row", field="body")
+        names, rows = [str(index) for index in range(len(lines[0]))], lines
+    else:
+        if len(lines) < 2:
+            raise Invalid(
+                "expected a line with the names of the columns, and a line for each row", field="body"
+            )
+        names, rows = lines[0], lines[1:]
+        if header is None and all(map(_is_number, names)) and set(names) != set(own):
+            raise Invalid(
+                "the first line holds numbers where the names of the columns should be; where it is a row, send it as "
+                "'text/csv; header=absent', where these are names as 'text/csv; header=present'",
+                field="body",
+            )
     _check_length(len(rows), "body")
     if len(set(names)) < len(names):
         raise Invalid("two columns have the same name", field="body")
@@ -81,7 +97,7 @@ def read_csv(text: str) -> Table:
         if len(row) != len(names):
             raise Invalid(f"{len(row)} values for {len(names)} columns", field=f"body[{number}]")
     columns = {name: [row[index] or None for row in rows] for index, name in enumerate(names)}
-    return Table(columns, "body", as_text=True, by_row=True)
+    return Table(columns, "body", named=header is not False, as_text=True, by_row=True)
 
 
 def _from_columns(columns: Mapping[str, Any], root: str) -> Table:
@@ -127,6 +143,14 @@ def _from_rows(rows: list[Any], root: str) -> Table:
         raise Invalid("the row has no values", field=f"{root}[0]")
     columns = {str(index): list(values) for index, values in enumerate(zip(*rows, strict=True))}
     return Table(columns, root, named=False, by_row=True)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_length(rows: int, root: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from inlet.runtime.tasks.parameters import Parameters
 if TYPE_CHECKING:
     from inlet.runtime.sklearn.opening import Opened
 
-_CLASSIFICATION = "tabular-classification"
+_CLASSIFICATION, _PROBABLE = "tabular-classification", "predict_proba"
 
 
 class TabularPredictor:
@@ -59,6 +60,7 @@ class TabularPredictor:
             "columns": self._columns.names,
             "column_count": self._columns.count,
             "labels": _plain(classes) if isinstance(classes, np.ndarray) else None,
+            "probabilities": self.task == _CLASSIFICATION and self._probable,
         }
 
     def _read(self, asked: Asked) -> tuple[Table, Mapping[str, Any]]:
@@ -70,7 +72,10 @@ class TabularPredictor:
             query=asked.query,
             dialect=asked.dialect,
         )
-        return read_table(request.inputs) if text is None else read_csv(text), request.parameters
+        if text is None:
+            return read_table(request.inputs), request.parameters
+        header = _header(asked.headers["content-type"])
+        return read_csv(text, header=header, own=self._columns.names or ()), request.parameters
 
     def _predict(self, table: Table, function: Callable[[Any], Any]) -> Any:
         matrix = self._columns.matrix(table)
@@ -78,18 +83,29 @@ class TabularPredictor:
             return function(matrix)
 
     def _probabilities(self, table: Table) -> list[Any]:
-        function = getattr(self._estimator, "predict_proba", None)
-        classes = getattr(self._estimator, "classes_", None)
-        if function is None or not isinstance(classes, np.ndarray):
-            why = "gives no probabilities" if function is None else "has several outputs"
+        if not self._probable:
+            why = "has several outputs" if hasattr(self._estimator, _PROBABLE) else "gives no probabilities"
             raise Invalid(
                 f"{type(self._estimator).__name__} {why}; leave it out", field="parameters.probabilities"
             )
-        labels = _plain(classes)
+        labels = _plain(self._estimator.classes_)
         return [
             [{"label": label, "score": score} for label, score in zip(labels, row, strict=True)]
-            for row in self._predict(table, function).tolist()
+            for row in self._predict(table, self._estimator.predict_proba).tolist()
         ]
+
+    @property
+    def _probable(self) -> bool:
+        """Whether it gives every label a probability."""
+        classes = getattr(self._estimator, "classes_", None)
+        return hasattr(self._estimator, _PROBABLE) and isinstance(classes, np.ndarray)
+
+
+def _header(content_type: str) -> bool | None:
+    """Whether CSV begins with a line of names, as its type may say (RFC 4180)."""
+    message = Message()
+    message["content-type"] = content_type
+    return {"present": True, "absent": False}.get(str(message.get_param("header", "")).lower())
 
 
 def _plain(values: Any) -> Any:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from inlet.core.trust import REMOTE_CODE
 from inlet.runtime.pipelines.call import FLOATS, BadInput, Blob, Call, Result, reference, resolved
 
 _PACKAGE = "inlet.runtime.pipelines.child"
@@ -91,6 +92,11 @@ def open_model(folder: Path, task: str, threads: int, trust_remote_code: bool) -
     except ImportError as error:
         raise CannotOpen(_lacking(error)) from error
     except Exception as error:  # each kind of model has its own ways to fail
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            raise CannotOpen(
+                "the model is defined by Python files of its repository, which transformers would have to run: if you trust whoever "
+                f"made them, set {REMOTE_CODE}=1 in the endpoint's env"
+            ) from error
         raise CannotOpen(
             f"transformers cannot open the model for {task}: {_reason(error, folder)}"
         ) from error
