@@ -104,6 +104,17 @@ def test_deploy_with_everything_said(cli: Cli, api: Api, tmp_path: Path) -> None
     assert made["status"]["state"] == "pending", "--no-wait does not wait"
 
 
+def test_deploy_of_what_could_be_a_folder_says_what_it_is_taken_for(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "taken for" not in cli("deploy", "org/model", "--no-wait").stderr
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    result = cli("deploy", "org/model", "--no-wait", "--name", "other")
+    assert result.exit_code == 0
+    assert "the folder of that name here is ./org/model" in result.stderr
+
+
 def test_deploy_that_fails_says_why(cli: Cli) -> None:
     result = cli("deploy", "org/bad")
     assert result.exit_code == 1
@@ -398,6 +409,8 @@ def test_up_names_a_command_that_works_in_another_terminal(
     folder: str, on_path: str | None, typed: str
 ) -> None:
     assert command_for(Path("/opt/inlet/.venv/bin/inlet"), Path(folder), on_path) == typed
+    module = Path("/opt/inlet/.venv/lib/inlet/__main__.py")
+    assert command_for(module, Path(folder), on_path) == "python -m inlet"
 
 
 def test_help_loads_nothing_slow() -> None:

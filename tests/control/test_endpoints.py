@@ -137,6 +137,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         (model(env={"INLET_PRECISION": "int4"}), "model.env.INLET_PRECISION: 'int4' is none of auto, fp32, bf16, int8"),
         (model(env={"INLET_SAMPLE_TRAFFIC": "2"}), "model.env.INLET_SAMPLE_TRAFFIC: '2' is not a share from 0 to 1"),
         (model(secrets={"PYTHONPATH": "/x"}), "model.secrets.PYTHONPATH: is reserved"),
+        (model(env={"PYTHONPYCACHEPREFIX": "/x"}), "model.env.PYTHONPYCACHEPREFIX: is reserved"),
+        (model(env={"SSLKEYLOGFILE": "/x"}), "model.env.SSLKEYLOGFILE: is reserved"),
         (model(secrets={"NOTIFY_SOCKET": "/x"}), "model.secrets.NOTIFY_SOCKET: is reserved"),
         (model(image={"huggingface": {"env": {"PATH": "/x"}}}), "model.image.huggingface.env.PATH: is reserved"),
         (model(secrets={"A": None}), "model.secrets.A: null keeps the stored value, but none is stored"),
@@ -499,6 +501,30 @@ async def test_why_the_last_replica_ended_is_said_while_the_next_one_starts(api:
     serving = SeenReplica("s", Phase.RUNNING, address="unix:/s")
     api.backend.sets = [replace(api.backend.sets[0], replicas=(serving,))]
     assert (await api.get())["status"]["message"] == "Endpoint is starting"
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "begin"),
+    [
+        (State.INITIALIZING, Phase.INITIALIZING, "Endpoint is starting"),
+        (State.RUNNING, Phase.RUNNING, "Endpoint is ready"),
+    ],
+)
+async def test_replicas_that_keep_ending_are_told_also_while_one_is_ready(
+    api: Api, state: State, phase: Phase, begin: str
+) -> None:
+    await api.create()
+    record = await api.record()
+    await api.set(state=state)
+    replica = SeenReplica("r", phase, address="unix:/r")
+    ended = Exit(ExitKind.OUT_OF_MEMORY, "Out of memory\nits own words")
+    told = SeenReplicaSet(f"{record.id}-r1", record.id, 1, 1, replicas=(replica,), ends=4, last_exit=ended)
+    api.backend.sets = [told]
+    assert (await api.get())["status"]["message"] == (
+        f"{begin}; replicas keep ending, 4 in a row so far; the last: Out of memory"
+    )
+    api.backend.sets = [replace(told, ends=0)]
+    assert "keep ending" not in (await api.get())["status"]["message"]
 
 
 async def test_a_platform_that_does_not_answer_holds_up_nobody(api: Api) -> None:

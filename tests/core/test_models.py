@@ -32,6 +32,7 @@ def test_a_list_of_objects() -> None:
     [
         ("[", "X: is not a JSON list"),
         ("[" * 100_000, "X: is not a JSON list"),
+        ("{}", "X: is not a JSON list: put [ and ] around"),
         ("[3]", "X[0]: expected an object"),
         ('["org/a", {}]', "X[1].repository: missing"),
         ('[{"repository": 3}]', "X[0].repository: expected a text"),

@@ -186,6 +186,29 @@ class EndpointHandler:
                 pass
         return written
 
+    def kernel(self, data):
+        opened = []
+        for folder in ("/proc/sys", "/proc/pressure", "/proc/irq", "/proc/bus", "/sys"):
+            for parent, _, names in os.walk(folder):
+                for name in names:
+                    try:
+                        os.close(os.open(os.path.join(parent, name), os.O_WRONLY | os.O_NONBLOCK))
+                        opened.append(os.path.join(parent, name))
+                    except OSError:
+                        pass
+        return opened
+
+    def shares(self, data):
+        try:
+            with open("/dev/shm/x", "wb") as file:
+                for _ in range(200):
+                    file.write(bytes(1_000_000))
+            return "written"
+        except OSError as error:
+            return error.errno
+        finally:
+            os.unlink("/dev/shm/x")
+
     def connects(self, data):
         try:
             socket.create_connection((data["host"], data["port"]), timeout=5).close()

@@ -64,13 +64,19 @@ def deploy(
         "max_replica": max_replica if max_replica is not None else max(min_replica or 1, 1),
     }
     values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    repository = words.repository_of(model, Path.cwd(), Path.home())
+    if repository == model and not Path(model).is_absolute() and Path(model).is_dir():
+        output.say(
+            f"{model} is taken for a repository on the Hub; the folder of that name here is ./{model}",
+            "yellow",
+        )
     with connect(url, token, namespace) as client:
         if instance is not None:
             values |= words.instance(instance, client.hardware())
         endpoint = client.create_endpoint(
             endpoint_document(
                 name or words.name_for(model),
-                words.repository_of(model, Path.cwd(), Path.home()),
+                repository,
                 task=task,
                 framework=framework,
                 revision=revision,

@@ -248,6 +248,8 @@ def command_for(program: Path, folder: Path, on_path: str | None) -> str:
     """What to type to get `program` again: its name if the shell finds it, else its path, from `folder` if it is below."""
     if on_path is not None and Path(on_path).absolute() == program:
         return program.name
+    if program.name == "__main__.py":
+        return "python -m inlet"
     return shlex.quote(str(program.relative_to(folder) if program.is_relative_to(folder) else program))
 
 

@@ -41,11 +41,13 @@ def models_of(text: str, *, field: str = MODELS) -> tuple[Listed, ...]:
 
     Empty where nothing is listed. `Invalid` names the entry and what is wrong with it.
     """
-    if text.lstrip().startswith("["):
+    if text.lstrip().startswith(("[", "{")):
         try:
             entries = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise Invalid(f"is not a JSON list: {error}", field=field) from error
+        if not isinstance(entries, list):
+            raise Invalid("is not a JSON list: put [ and ] around the models", field=field)
     else:
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if len(entries) > MOST_MODELS:

@@ -16,6 +16,9 @@ REPOSITORY = "/repository"  # where the managed service has it as well
 _BLOBS = "/blobs"  # what is beside the parent of a snapshot, seen from there
 OWN = Path(__file__).with_name("child")
 _HOME, _TMP, _OUT, _PORT = "/home/handler", "/tmp", "/run/out.sock", 3128  # noqa: S108 - in the sandbox
+_SHARED_BYTES = (
+    64 << 20
+)  # of /dev/shm, as containers have it: what is in it is memory that no limit of a process counts
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts")
 # Of /etc what programs look at, without what is secret there: the files' real owner may read all of it.
 _ETC = (
@@ -29,7 +32,10 @@ def before(folder: Path, *, home: Path, tmp: Path, out: Path) -> list[str]:
     """The flags up to those for further folders. `home` and `tmp` can be written to; `out` is the socket of `egress`."""
     return [
         *(f"--unshare-{name}" for name in _NAMESPACES), "--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL",
-        "--uid", "1000", "--gid", "1000", "--hostname", "inlet", *_system(), "--proc", "/proc", "--dev", "/dev",
+        "--uid", "1000", "--gid", "1000", "--hostname", "inlet", *_system(),
+        # Read-only: the kernel's settings below it ask who the real user is, and not for the rights that were dropped.
+        "--proc", "/proc", "--remount-ro", "/proc",
+        "--dev", "/dev", "--size", str(_SHARED_BYTES), "--tmpfs", "/dev/shm",
         "--bind", str(tmp), _TMP, "--bind", str(home), _HOME, "--ro-bind", str(out), _OUT,
         *bound(_interpreter()), *bound([CHILD, OWN]), *_repository(folder),
     ]  # fmt: skip

@@ -49,13 +49,16 @@ _OURS: Mapping[str, Callable[..., Any]] = {
     ISOLATED: isolated_of,
     MODELS: models_of,
 }
-_RESERVED_PREFIXES = ("INLET_", "LD_", "DYLD_", "BASH_")
+# The interpreter's, the loader's, and those of libraries that load programs or keep files where a variable says so.
+_RESERVED_PREFIXES = (
+    "INLET_", "LD_", "DYLD_", "BASH_", "PYTHON", "GLIBC_", "GCONV_", "OPENSSL_", "OMP_TOOL", "HWLOC_", "COVERAGE_", "COV_CORE_",
+)  # fmt: skip
 _RESERVED = frozenset(
-    {
-        "NOTIFY_SOCKET", "PATH", "HOME", "IFS", "ENV", "SHELL", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP",
-        "PYTHONINSPECT", "PYTHONEXECUTABLE", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONWARNINGS",
-        "PYTHONBREAKPOINT", "GCONV_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES",
-    }
+    {"NOTIFY_SOCKET", "PATH", "HOME", "IFS", "ENV", "SHELL", "LOCPATH", "HOSTALIASES", "SSLKEYLOGFILE"}
+)
+# Of the interpreter's, what says neither which code it runs nor where it writes.
+_HARMLESS = frozenset(
+    {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONFAULTHANDLER"}
 )  # fmt: skip
 
 
@@ -221,7 +224,7 @@ def _check_names(field: str, names: Mapping[str, Any]) -> None:
         if name in _OURS:
             if value is not None:  # null keeps what is stored
                 _OURS[name](str(value), field=f"{field}.{name}")
-        elif name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+        elif name in _RESERVED or (name not in _HARMLESS and name.startswith(_RESERVED_PREFIXES)):
             raise Invalid(
                 "is reserved for the process that serves the model; use another name", field=f"{field}.{name}"
             )
