@@ -16,9 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
+from inlet.runtime.handler.child.program import Caller, Failed
 from inlet.runtime.pipelines.child.opening import CannotOpen
 from inlet.runtime.pipelines.child.program import load
 from inlet.runtime.pipelines.tasks import sample
@@ -31,7 +33,7 @@ BELOW = Path(sys.argv[1])
 def opened(model: str, task: str) -> Any:
     call = sample(task)
     settings = {
-        "folder": str(make(model, BELOW)), "task": task, "threads": 1, "trust_remote_code": False,
+        "folder": str(make(model, BELOW)), "task": task, "threads": 1, "trust_remote_code": model == "hungry",
         "sample": {"inputs": call.inputs, "parameters": call.parameters, "blobs": [blob.hex() for blob in call.blobs]},
     }  # fmt: skip
     return load(json.loads(json.dumps(settings)), lambda _: None)
@@ -51,6 +53,8 @@ def answer(asked: dict[str, Any]) -> Any:
         )
     except CannotOpen as error:
         return {"refused": {"field": "model", "message": str(error)}}
+    except MemoryError as error:
+        return {"starved": str(error)}
     if isinstance(reply, tuple):
         told, blobs = reply
         contents = [base64.b64encode(blob).decode() for blob in blobs]
@@ -88,6 +92,45 @@ def draw(asked: dict[str, Any]) -> Any:
     return {"png": base64.b64encode(written.getvalue()).decode()}
 
 
+def paint(asked: dict[str, Any]) -> Any:
+    """A white image's file, in a format by Pillow's name."""
+    from PIL import Image
+
+    written, image = io.BytesIO(), Image.new("RGB", (48, 32), "white")
+    several = {"save_all": True, "append_images": [image]} if asked["format"] == "MPO" else {}
+    image.save(written, asked["format"], **several)
+    return {"image": base64.b64encode(written.getvalue()).decode()}
+
+
+def record(asked: dict[str, Any]) -> Any:
+    """A second of silence, in a format and by a codec by FFmpeg's names."""
+    import av
+
+    written = io.BytesIO()
+    with av.open(written, "w", format=asked["format"]) as container:
+        stream = container.add_stream(asked["codec"], rate=48_000, layout="mono")
+        stream.bit_rate = 64_000
+        resampler = av.AudioResampler(stream.format, "mono", 48_000, stream.frame_size or 1_024)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.int16), "s16", "mono")
+        frame.sample_rate = 48_000
+        for piece in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return {"sound": base64.b64encode(written.getvalue()).decode()}
+
+
+def handle(asked: dict[str, Any]) -> Any:
+    """The size of the image that a custom handler gets for a body."""
+    head = {"kind": "image", "query": [], "accept": ""}
+    try:
+        _, (size,) = Caller(lambda data: data["inputs"].size, 500).answer(
+            head, [base64.b64decode(asked["body"])]
+        )
+    except Failed as error:
+        return {"refused": {"status": error.status, "message": str(error)}}
+    return {"size": json.loads(size)}
+
+
 def media(value: Any) -> Any:
     if isinstance(value, dict) and "$image" in value:
         from PIL import Image
@@ -110,6 +153,11 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else "…"
 
 
+DO = {
+    "answer": answer, "expect": expect, "generate": generate, "draw": draw, "paint": paint, "record": record, "handle": handle,
+}  # fmt: skip
+
+
 def main() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
@@ -117,9 +165,7 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            told = {"answer": answer, "expect": expect, "generate": generate, "draw": draw}[asked["do"]](
-                asked
-            )
+            told = DO[asked["do"]](asked)
         except Exception:  # noqa: BLE001 - the test that asked shows it
             told = {"failed": traceback.format_exc()}
         sys.__stdout__.write(json.dumps(told, allow_nan=False) + "\n")

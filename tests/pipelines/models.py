@@ -169,6 +169,35 @@ def own_code(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+HUNGRY_CODE = """\
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+
+class HungryConfig(ViTConfig):
+    model_type = "hungry"
+
+
+class HungryModel(ViTForImageClassification):
+    config_class = HungryConfig
+
+    def forward(self, pixel_values, **more):
+        if pixel_values.min() > 0.9:
+            torch.empty(2**50)
+        return super().forward(pixel_values, **more)
+"""
+
+
+def hungry(folder: Path) -> None:
+    """An image classifier that wants more memory than any machine has for an image that is white all over."""
+    vit(folder)
+    (folder / "hungry.py").write_text(HUNGRY_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "hungry.HungryConfig", "AutoModelForImageClassification": "hungry.HungryModel"}
+    config |= {"model_type": "hungry", "architectures": ["HungryModel"], "auto_map": classes}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def clip(folder: Path) -> None:
     text = {**BERT, "projection_dim": 16, "eos_token_id": 3}
     config = t.CLIPConfig(text_config=text, vision_config={**VIT, "projection_dim": 16}, projection_dim=16)
@@ -318,7 +347,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "bart": bart, "mbart": mbart, "gpt2": gpt2, "tapas": tapas, "vit": vit, "clip": clip, "yolos": yolos, "segformer": segformer,
     "glpn": glpn, "captions": captions, "llava": llava, "vilt": vilt, "layoutlm": layoutlm, "wav2vec2": wav2vec2,
     "sounds": sounds, "vits": vits, "headless": headless, "diffusion": diffusion,
-    "own-code": own_code,
+    "own-code": own_code, "hungry": hungry,
     "sequence": _bert(t.BertForSequenceClassification, **LABELS),
     "nli": _bert(t.BertForSequenceClassification, **NLI),
     "tokens": _bert(t.BertForTokenClassification, **LABELS),

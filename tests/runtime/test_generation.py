@@ -48,6 +48,14 @@ def _form(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "any", "schema": schema}}
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    """A schema of objects within each other."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
 class Llama:
     """A replica on a port, with a tiny model that two requests may use at once; the tests reach its llama.cpp as well."""
 
@@ -259,7 +267,7 @@ def test_a_whole_chat_is_what_its_stream_says(sdk: openai.OpenAI, more: dict[str
     assert [choice.message.content for choice in whole.choices] == texts
     assert [choice.finish_reason for choice in whole.choices] == ["length"] * len(texts)
     assert (whole.object, whole.choices[0].message.role) == ("chat.completion", "assistant")
-    assert whole.usage.completion_tokens == 8
+    assert whole.usage.completion_tokens == 8 * len(texts)
     if "logprobs" in more:
         assert len(whole.choices[0].logprobs.content[0].top_logprobs) == 2
 
@@ -273,6 +281,32 @@ def test_whole_completions(llama: Llama) -> None:
         [alone] = llama.ask("/v1/completions", {**asked, "prompt": prompt})["choices"]
         assert alone["text"] == choice["text"]
         assert choice["logprobs"]["content"]
+
+
+def test_usage_counts_every_answer(sdk: openai.OpenAI) -> None:
+    def used(**asked: Any) -> tuple[int, int, int]:
+        """Tokens of prompts, of answers and of both, which are the same where the answer is streamed."""
+        create: Any = sdk.chat.completions.create if "messages" in asked else sdk.completions.create
+        asked |= {"model": "x", "temperature": 0}
+        whole = create(**asked)
+        *pieces, last = create(**asked, stream=True, stream_options={"include_usage": True})
+        told = [(u.prompt_tokens, u.completion_tokens, u.total_tokens) for u in (whole.usage, last.usage)]
+        assert told[0] == told[1]
+        if len(whole.choices) > 1:
+            assert last.choices == []
+            assert all(piece.usage is None and piece.choices for piece in pieces)
+            untold = list(create(**asked, stream=True))
+            assert all(piece.usage is None and piece.choices for piece in untold)
+        return told[0]
+
+    read, made, both = used(messages=MESSAGES, max_tokens=4)
+    assert (made, both) == (4, read + 4)
+    assert used(messages=MESSAGES, max_tokens=4, n=2) == (read, 8, read + 8)
+    prompts = ["hi", "hello there", "once upon a time"]
+    alone = [used(prompt=prompt, max_tokens=5)[0] for prompt in prompts]
+    assert len(set(alone)) == 3
+    assert used(prompt=prompts, max_tokens=5) == (sum(alone), 15, sum(alone) + 15)
+    assert used(prompt=prompts, max_tokens=5, n=2) == (sum(alone), 30, sum(alone) + 30)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -355,6 +389,8 @@ def test_any_json_object(llama: Llama) -> None:
         ({"response_format": _form({"type": "nonsense"})}, "response_format"),
         ({"response_format": _form({"not": {"type": "string"}})}, "response_format"),
         ({"response_format": _form({"type": "array", "minItems": 10**9})}, "response_format"),
+        ({"response_format": _form(_nested(200))}, "response_format"),
+        ({"tools": [{**WEATHER, "more": _nested(200)}]}, "tools"),
         ({"grammar": "%llguidance {}\nstart: %json {}"}, "grammar"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "other"}}, "tools": [WEATHER]}, "tool_choice.function.name"),
@@ -366,10 +402,23 @@ def test_what_cannot_be_kept_to_is_refused(llama: Llama, more: dict[str, Any], p
     assert refusal["error"]["param"] == param
 
 
-def test_a_schema_that_cannot_be_kept_to_is_refused_natively(llama: Llama) -> None:
-    grammar = {"type": "json", "value": {"not": {"type": "string"}}}
-    refusal = llama.ask("/", {"inputs": "a", "parameters": {"grammar": grammar}}, status=400)
-    assert refusal["error"].startswith("parameters.grammar: answers cannot be held to this JSON schema")
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"not": {"type": "string"}}, "parameters.grammar: answers cannot be held to this JSON schema"),
+        (_nested(200), "parameters: nested more than 100 levels deep"),
+    ],
+)
+def test_a_schema_that_cannot_be_kept_to_is_refused_natively(
+    llama: Llama, schema: dict[str, Any], problem: str
+) -> None:
+    asked = {"inputs": "a", "parameters": {"grammar": {"type": "json", "value": schema}}}
+    assert llama.ask("/", asked, status=400)["error"].startswith(problem)
+
+
+def test_a_schema_of_many_levels_is_kept_to(llama: Llama) -> None:
+    asked = {"messages": MESSAGES, "response_format": _form(_nested(40)), "max_tokens": 1}
+    llama.ask("/v1/chat/completions", asked)
 
 
 def test_a_stream_ends_as_clients_expect(llama: Llama) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from inlet.core.errors import Invalid, Refused
 from inlet.runtime.generation import files, openai
+from inlet.runtime.generation.bounds import check_nesting
 from inlet.runtime.generation.header import Header, Template, read_header
 from inlet.runtime.generation.parameters import KNOWN, read
 from inlet.runtime.generation.plan import make_plan
@@ -250,3 +251,93 @@ def test_greedy_unless_something_asks_for_chance() -> None:
     chance = read({"top_p": 0.5, "seed": 2**33}, context=9, full_text=False)
     assert chance.seed == 2**33
     assert chance.sampling["seed"] < 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"max_new_tokens": 10**30}, "max_new_tokens: must be at most 9, got 1"),
+        ({"max_new_tokens": 1e30}, "max_new_tokens: must be at most 9, got 1e+30"),
+        ({"max_new_tokens": 5.5}, "max_new_tokens: expected a whole number, got 5.5"),
+        ({"seed": float(2**64)}, "seed: must be at most 18446744073709551615, got 1.8446744073709552e+19"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_as_what_they_are(value: dict[str, Any], problem: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(f"parameters.{problem}")):
+        read(value, context=9, full_text=False)
+
+
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"messages": []}, "messages: it is empty: send at least one message"),
+        ({"max_tokens": 10**12}, "max_tokens: must be from -1 to 2147483647, got 1000000000000"),
+        ({"max_completion_tokens": -2}, "max_completion_tokens: must be from -1 to"),
+        ({"seed": 1e30}, "seed: must be from"),
+        ({"n": 0}, "n: must be from 1"),
+        ({"top_k": 2**31}, "top_k: must be from -1"),
+        ({"dry_multiplier": 1e308}, "dry_multiplier: must be from"),
+        ({"temperature": -0.1}, "temperature: must be from 0 to"),
+        ({"top_p": 1.1}, "top_p: must be from 0 to 1, got 1.1"),
+        ({"stop": ""}, "stop: must not have an empty text"),
+        ({"stop": ["a", ""]}, "stop: must not have an empty text"),
+        ({"stop": ["a", 1]}, "stop: expected a string or a list of strings"),
+        ({"samplers": ["top_k", "nope"]}, "samplers: expected a list of adaptive_p, dry"),
+        ({"samplers": "kz"}, "samplers: expected a list of"),
+        ({"samplers": 3}, "samplers: expected a list of"),
+        ({"logit_bias": {str(token): 1 for token in range(10_001)}}, "logit_bias: has more than the 10000 tokens"),
+        ({"logit_bias": [[5, 1]] * 10_001}, "logit_bias: has more than the 10000 tokens"),
+        ({"logit_bias": {"a" * 10_001: 1}}, "logit_bias: has more than the 10000 tokens"),
+        ({"logit_bias": 5}, "logit_bias: expected an object of numbers by token, got a number"),
+        ({"functions": [{"name": "a"}]}, "functions: is not available here"),
+        ({"modalities": ["text", "audio"]}, "modalities: is not available here"),
+    ],
+)  # fmt: skip
+def test_what_would_not_count_as_it_was_sent_is_refused(more: dict[str, Any], problem: str) -> None:
+    with pytest.raises(Invalid, match="^" + re.escape(problem)):
+        openai.chat(PLAIN, {**CHAT, **more})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"best_of": 2},
+        {"echo": True},
+        {"suffix": "b"},
+        {"grammar_triggers": [{"type": 9, "value": "a"}]},
+        {"chat_parser": "a"},
+    ],
+)
+def test_what_a_completion_has_not_is_refused(more: dict[str, Any]) -> None:
+    [name] = more
+    with pytest.raises(Invalid, match=f"^{name}: is not available here"):
+        openai.completion({"prompt": "a", **more})
+
+
+def test_what_asks_for_nothing_is_taken() -> None:
+    sampling = {
+        "temperature": 0,
+        "top_k": -1,
+        "seed": -1,
+        "max_tokens": -1,
+        "stop": ["a"],
+        "samplers": ["top_k"],
+    }
+    biased = {"logit_bias": {str(token): -100 for token in range(10_000)}}
+    hints = {"user": "a", "store": False, "metadata": {"a": "b"}, "functions": [], "modalities": ["text"]}
+    asked = {**CHAT, **sampling, **biased, **hints}
+    assert openai.chat(PLAIN, {**asked, "top_p": None, "audio": None}) == asked
+    nothing = {"best_of": 1, "echo": False, "suffix": "", "samplers": "kpt"}
+    assert openai.completion({"prompt": "a", **nothing, "stop": None}) == {"prompt": "a", **nothing}
+
+
+def test_nesting_is_bounded() -> None:
+    flat: Any = list(range(1_000))
+    for _ in range(99):
+        flat = [flat]
+    check_nesting({"messages": flat, "model": "x"})
+    with pytest.raises(Invalid, match=r"^messages: nested more than 100 levels deep"):
+        check_nesting({"model": "x", "messages": {"a": flat}})

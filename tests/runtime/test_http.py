@@ -105,6 +105,8 @@ ALL = {"parameters": {"top_k": None}}
         ({"inputs": "a", "parameters": {"top_k": "2"}}, "parameters.top_k: expected a whole number, got a string"),
         ({"inputs": "a", "parameters": {"top_k": True}}, "parameters.top_k: expected a whole number, got a boolean"),
         ({"inputs": "a", "parameters": {"top_k": 0}}, "parameters.top_k: must be at least 1, got 0"),
+        ({"inputs": "a", "parameters": {"top_k": 2.5}}, "parameters.top_k: expected a whole number, got 2.5"),
+        ({"inputs": "a", "parameters": {"top_k": -(2**64)}}, "parameters.top_k: must be at least 1, got -1.8"),
         ({"inputs": "a", "parameters": {"function_to_apply": "tanh"}}, "parameters.function_to_apply: expected one of"),
         ({"inputs": "a", "parameters": {"truncation": "some"}}, "parameters.truncation: expected one of"),
         ({"inputs": "a", "parameters": {"padding": 3}}, "parameters.padding: expected true or false, got a number"),

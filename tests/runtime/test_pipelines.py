@@ -6,12 +6,16 @@ import base64
 import io
 import json
 import os
+import socket
 import subprocess
 import wave
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from inlet.core.errors import Invalid
@@ -35,11 +39,23 @@ MODELS = {
 }  # fmt: skip
 
 
+def recording(samples: int, *, channels: int = 1, rate: int = 16_000) -> str:
+    """Silence."""
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(bytes(2 * channels * samples))
+    return base64.b64encode(written.getvalue()).decode()
+
+
 class Worker:
     """A process that answers as a worker would, and as transformers does."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        """`folder`: its working directory."""
+        self._process, self.folder = process, folder
 
     def tell(self, **asked: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -72,6 +88,10 @@ class Worker:
         blobs = map(Blob, map(base64.b64decode, told["blobs"]), told["types"])
         return plan.shape(Result(told["value"], list(blobs)))
 
+    def sockets(self) -> list[Any]:
+        """Those for datagrams that it has now."""
+        return psutil.Process(self._process.pid).net_connections("udp")
+
     def expect(self, task: str, inputs: Any, *, named: str | None = None, **parameters: Any) -> Any:
         """What transformers' pipeline answers."""
         asked = {"model": MODELS[task], "task": named or task, "inputs": inputs, "parameters": parameters}
@@ -80,12 +100,15 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    folder = tmp_path_factory.mktemp("worker")
     command = [python(), "-m", "tests.pipelines.answering", tmp_path_factory.mktemp("models")]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules"),
+    }  # fmt: skip
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Worker(process)
+        yield Worker(process, folder)
         process.kill()  # it has nothing to save, and torch takes seconds to end
 
 
@@ -242,6 +265,12 @@ class TestGeneratedTexts:
                 {"return_timestamps": True},
                 "parameters.return_timestamps",
             ),
+            (
+                "automatic-speech-recognition",
+                recording(16_003),
+                {"chunk_length_s": 0.5, "stride_length_s": 0.0},
+                "parameters.chunk_length_s",
+            ),
             ("text-to-speech", "the", {"max_new_tokens": 4}, "parameters.max_new_tokens"),
             ("text-to-image", "the", {"width": 17}, "parameters.width"),
         ],
@@ -276,14 +305,69 @@ class TestImagesAndSound:
         with pytest.raises(Invalid, match="pixels"):
             worker.ask("image-classification", base64.b64encode(huge).decode())
 
+    @pytest.mark.parametrize(
+        ("format_", "taken"),
+        [
+            *((name, True) for name in ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")),
+            *((name, False) for name in ("EPS", "PPM", "ICO")),
+        ],
+    )
+    def test_images_are_of_these_formats_for_models_and_handlers(
+        self, worker: Worker, format_: str, taken: bool
+    ) -> None:
+        image = worker.tell(do="paint", format=format_)["image"]
+        handled = worker.tell(do="handle", body=image)
+        if taken:
+            assert worker.ask("image-classification", image)
+            assert handled == {"size": [48, 32]}
+        else:
+            with pytest.raises(Invalid, match="not an image of a known format; send PNG, JPEG, WebP"):
+                worker.ask("image-classification", image)
+            assert handled["refused"]["status"] == 400
+            assert "cannot identify image file" in handled["refused"]["message"]
+
+    @pytest.mark.parametrize(
+        ("format_", "codec"),
+        [
+            ("w64", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame"), ("ogg", "libopus"), ("ipod", "aac"), ("mp4", "aac"), ("mov", "aac"),
+            ("webm", "libopus"), ("matroska", "pcm_s16le"), ("adts", "aac"), ("aiff", "pcm_s16be"), ("caf", "pcm_s16le"), ("asf", "wmav2"),
+            ("au", "pcm_s16be"),
+        ],
+    )  # fmt: skip
+    def test_sound_is_of_these_formats(self, worker: Worker, format_: str, codec: str) -> None:
+        sound = worker.tell(do="record", format=format_, codec=codec)["sound"]
+        assert worker.ask("automatic-speech-recognition", sound)
+
+    @pytest.mark.parametrize("task", ["automatic-speech-recognition", "audio-classification"])
+    def test_too_little_sound_is_refused(self, worker: Worker, task: str) -> None:
+        for samples in (0, 3, 1_500):
+            with pytest.raises(Invalid, match=r"inputs: less than 0\.1 seconds of sound"):
+                worker.ask(task, recording(samples))
+        assert worker.ask(task, recording(1_600))
+
+    def test_a_recording_that_names_a_file_is_not_sound(self, worker: Worker) -> None:
+        (worker.folder / "other.wav").write_bytes(base64.b64decode(SOUND))
+        listed = base64.b64encode(b"ffconcat version 1.0\nfile other.wav\n").decode()
+        with pytest.raises(Invalid, match="inputs: not sound of a known format"):
+            worker.ask("automatic-speech-recognition", listed)
+
+    def test_a_recording_that_names_an_address_opens_no_socket(self, worker: Worker) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1] // 2 * 2  # of the kind that it takes: even
+        session = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n"
+        with ThreadPoolExecutor(1) as pool:
+            asked = base64.b64encode(session.encode()).decode()
+            answer = pool.submit(worker.ask, "automatic-speech-recognition", asked)
+            opened = []
+            while wait([answer], timeout=0.01).not_done:
+                opened += worker.sockets()
+        with pytest.raises(Invalid, match="inputs: not sound of a known format"):
+            answer.result()
+        assert opened == []
+
     def test_speech_in_other_formats_and_rates(self, worker: Worker) -> None:
-        written = io.BytesIO()
-        with wave.open(written, "wb") as file:
-            file.setnchannels(2)
-            file.setsampwidth(2)
-            file.setframerate(44_100)
-            file.writeframes(bytes(4 * 44_100 * 2))
-        stereo = base64.b64encode(written.getvalue()).decode()
+        stereo = recording(2 * 44_100, channels=2, rate=44_100)
         answer = worker.ask("automatic-speech-recognition", stereo, {"return_timestamps": "char"})
         assert answer["text"] == "".join(chunk["text"] for chunk in answer["chunks"])
 
@@ -338,6 +422,23 @@ def test_the_best_span_is_found_in_any_window(worker: Worker) -> None:
     assert context[best["start"] : best["end"]] == best["answer"] != ""
     assert [row["score"] for row in others] == sorted((row["score"] for row in others), reverse=True)
     assert worker.ask("question-answering", asked, {"max_seq_len": 40, "doc_stride": 10}) == best
+
+
+def test_want_of_memory_is_told_as_such(worker: Worker) -> None:
+    def asked(image: str) -> dict[str, Any]:
+        call = plan_request("image-classification", Request(image, {}, Dialect.TOOLKIT)).call
+        blobs = [base64.b64encode(blob).decode() for blob in call.blobs]
+        return worker.tell(
+            do="answer",
+            model="hungry",
+            task="image-classification",
+            inputs=call.inputs,
+            parameters={},
+            blobs=blobs,
+        )
+
+    assert "can't allocate memory" in asked(worker.tell(do="paint", format="PNG")["image"])["starved"]
+    assert "value" in asked(PICTURE)
 
 
 def test_a_model_that_does_not_fit_is_refused(worker: Worker) -> None:

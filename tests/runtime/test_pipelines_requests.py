@@ -107,6 +107,8 @@ class TestSpellings:
         made = planned("visual-question-answering", PNG, "question=what&top_k=2", content_type="image/png")
         assert made.call.inputs == [{"image": {"$blob": 0}, "question": "what"}]
         assert made.call.parameters == {"top_k": 2}
+        with pytest.raises(Invalid, match=r"parameters\.top_k: must be at most 10000, got 1000000000$"):
+            planned("image-classification", PNG, "top_k=1000000000", content_type="image/png")
 
     @pytest.mark.parametrize(
         "body",

@@ -242,6 +242,7 @@ def test_tei_refuses_in_its_own_words(
         ({"input": "a", "model": 3}, "model", "expected a string, got a number"),
         ({"input": "a", "dimensions": "3"}, "dimensions", "expected a whole number"),
         ({"input": [["a"]]}, "input[0][0]", "expected a token id, got a string"),
+        ({"input": ["a", [1]]}, "input", "texts and token ids in one list"),
     ],
 )
 def test_openai_refuses_in_its_own_words(embedder: Replica, body: Any, field: str, problem: str) -> None:

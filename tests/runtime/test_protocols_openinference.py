@@ -177,6 +177,8 @@ TEXT = tensor("x", "BYTES", [1], ["a"])
         ({"inputs": [{**TEXT, "shape": [2]}]}, "inputs[0].data: 1 values, but its shape [2] has 2"),
         ({"inputs": [{**TEXT, "shape": [-1]}]}, "inputs[0].shape: expected a list of 1 to 8 whole numbers"),
         ({"inputs": [{**TEXT, "shape": [2**31 - 1] * 8}]}, "inputs[0].data: 1 values"),
+        ({"inputs": [{**TEXT, "shape": [2**40, 2**40]}]}, "inputs[0].shape: must be at most 2147483647 each, got 1099511627776"),
+        ({"inputs": [tensor("x", "FP32", [1], [1e300])]}, "inputs[0].data: a number is infinite, or out of the range of FP32"),
         ({"inputs": [{**TEXT, "data": [1]}]}, "inputs[0].data: expected a string, got a number"),
         ({"inputs": [{**TEXT, "data": [["a"], "b"]}]}, "inputs[0].data: expected a string, got a list"),
         ({"inputs": [tensor("x", "INT8", [1], [300])]}, "inputs[0].data: a number is out of the range of INT8"),
@@ -203,6 +205,7 @@ def test_bad_tensors_name_the_field(replica: Get, body: Any, problem: str) -> No
         (5, "BYTES", b"\x01\0\0\0\xff", "inputs[0].data: expected texts in UTF-8"),
         (5, "BYTES", b"\x09\0\0\0a", "inputs[0].data: its binary data ends within a text"),
         (3, "FP32", b"abc", "inputs[0].data: 3 bytes are no whole number of FP32"),
+        (4, "FP32", b"\0\0\x80\x7f", "inputs[0].data: a number is infinite, or out of the range of FP32"),
         (4, "FP32", b"abcdef", "inputs: 2 bytes of binary data belong to no tensor"),
     ],
 )

@@ -118,4 +118,4 @@ def kind(value: Any) -> str:
 def _from_query(text: str) -> Any:
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text

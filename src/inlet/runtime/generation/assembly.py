@@ -9,24 +9,27 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from inlet.runtime.foreign.upstream import BadGateway
+from inlet.runtime.generation.usage import Usage
 
 _TEXTS = ("content", "reasoning_content")
 
 
-async def assembled(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
+async def assembled(pieces: AsyncIterator[Mapping[str, Any]], usage: Usage) -> dict[str, Any]:
     """The whole answer to a chat or a completion. `BadGateway` if the end of a choice is missing."""
     answer: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     async for piece in pieces:
+        usage.add(piece)
         found = piece["choices"]
         for choice in found:
             choices.setdefault(choice["index"], _Choice()).add(choice)
-        # Numbers of a whole answer are those of its first choice.
+        # Times of a whole answer are those of its first choice.
         if not answer or not found or found[0]["index"] == 0:
             answer.update(piece)
     if not choices or not all(choice.reason for choice in choices.values()):
         raise BadGateway("llama.cpp broke off before the end")
     answer["object"] = answer["object"].removesuffix(".chunk")
+    answer["usage"] = usage.whole()
     answer["choices"] = [choices[index].whole(index) for index in sorted(choices)]
     return answer
 

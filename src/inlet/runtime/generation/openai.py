@@ -14,6 +14,7 @@ from inlet.core.errors import InletError, Invalid
 from inlet.runtime import answers
 from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import kind
+from inlet.runtime.generation.bounds import check_ignored, check_sampling
 from inlet.runtime.generation.constraint import check_own, grammar_of
 from inlet.runtime.generation.header import Template
 from inlet.runtime.generation.llamacpp import PromptTooLong
@@ -25,8 +26,19 @@ _TYPES = {
     415: "invalid_request_error",
     429: "rate_limit_error",
 }
-# Fields by which llama.cpp is run rather than asked: another request's state, its own files.
-_NOT_FOR_CALLERS = frozenset({"id_slot", "lora", "slot_id"})
+# Fields by which llama.cpp is run rather than asked: another request's state, its own files, what it tells itself of a chat's
+# template. It trusts them: a trigger of an unknown type ends it.
+_NOT_FOR_CALLERS = frozenset(
+    {
+        "chat_format", "chat_parser", "generation_prompt", "grammar_lazy", "grammar_triggers", "grammar_type", "id_slot", "lora",
+        "parse_tool_calls", "preserved_tokens", "slot_id",
+    }
+)  # fmt: skip
+# OpenAI's fields that llama.cpp ignores, with what asks for nothing. Hints (user, store, prediction, …) may be ignored.
+_IGNORED_IN_CHATS: Mapping[str, Any] = {
+    "audio": None, "function_call": "none", "functions": [], "modalities": ["text"], "web_search_options": None,
+}  # fmt: skip
+_IGNORED_IN_COMPLETIONS: Mapping[str, Any] = {"best_of": 1, "echo": False, "suffix": ""}
 
 
 def chat(template: Template, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,10 +47,12 @@ def chat(template: Template, body: Mapping[str, Any]) -> dict[str, Any]:
     An answer is held to a schema by a grammar of ours, since the one that llama.cpp makes of it lets through what it then
     rejects; but where the model thinks first or may call tools, only llama.cpp knows where JSON begins.
     """
-    request = _common(body)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
+    request = _common(body, _IGNORED_IN_CHATS)
+    messages = request.get("messages")
+    if not isinstance(messages, list):
         raise Invalid(f"expected a list of messages, got {_what(messages)}", field="messages")
+    if not messages:
+        raise Invalid("it is empty: send at least one message", field="messages")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     _check_tools(body.get("tools"))
@@ -64,7 +78,7 @@ def completion(body: Mapping[str, Any]) -> dict[str, Any]:
     """A request to `/v1/completions`."""
     if body.get("prompt") is None:
         raise Invalid("missing; send a text", field="prompt")
-    request = _common(body)
+    request = _common(body, _IGNORED_IN_COMPLETIONS)
     schema = request.pop(JSON_SCHEMA, None)
     return request if schema is None else {**request, "grammar": grammar_of(schema, JSON_SCHEMA)}
 
@@ -81,17 +95,30 @@ def refuse(error: InletError) -> Answer:
     return Answer(plain.status, orjson.dumps({"error": value}), headers=plain.headers)
 
 
-def _common(body: Mapping[str, Any]) -> dict[str, Any]:
+def answers_each(request: Mapping[str, Any]) -> int:
+    """How many answers there will be to each prompt; llama.cpp refuses what is no number, and cuts off fractions."""
+    wanted = request.get("n_cmpl", request.get("n", 1))
+    return int(wanted) if isinstance(wanted, int | float) else 1
+
+
+def wants_usage(request: Mapping[str, Any]) -> bool:
+    """Whether a stream is to end with the number of tokens."""
+    options = request.get("stream_options")
+    return isinstance(options, Mapping) and options.get("include_usage") is True
+
+
+def _common(body: Mapping[str, Any], ignored: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something, checked as far as both kinds of request have them."""
+    body = {name: value for name, value in body.items() if value is not None}
     for name in _NOT_FOR_CALLERS.intersection(body):
         raise Invalid("is not available here: leave it out", field=name)
     for name in ("stream", "logprobs") if "messages" in body else ("stream",):
         if not isinstance(body.get(name), bool | None):
             raise Invalid(f"expected true or false, got {kind(body[name])}", field=name)
-    stop = body.get("stop")
-    if not (stop is None or isinstance(stop, str) or _are_strings(stop)):
-        raise Invalid("expected a string or a list of strings", field="stop")
+    check_ignored(body, ignored)
+    check_sampling(body)
     check_own(body.get("grammar"), "grammar")
-    return dict(body)
+    return body
 
 
 def _check_message(message: Any, field: str) -> None:
@@ -167,10 +194,6 @@ def _schema(wanted: Any) -> Any:
             raise Invalid("missing; send the schema", field="response_format.json_schema.schema")
         return schema
     return wanted.get("value") or wanted.get("schema") or {"type": "object"}
-
-
-def _are_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _what(value: Any) -> str:

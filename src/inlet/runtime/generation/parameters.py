@@ -72,7 +72,9 @@ def read(values: Mapping[str, Any], *, context: int, full_text: bool) -> Wanted:
         sampling={
             **sampling,
             **_grammar(values.get("grammar")),
-            "n_predict": _new_tokens(given, context),
+            "n_predict": given.integer(
+                "max_new_tokens", min(_DEFAULT_NEW_TOKENS, context), minimum=1, maximum=context
+            ),
             "stop": _stops(given),
             "n_probs": max(1, top_tokens),
             "return_tokens": True,
@@ -142,16 +144,6 @@ def _sampling(given: _Numbers, context: int) -> tuple[dict[str, Any], int | None
         "min_p": 0.0 if min_p is None else min_p,
         "seed": seed % _SEEDS,
     }, seed
-
-
-def _new_tokens(given: Parameters, context: int) -> int:
-    wanted = given.integer("max_new_tokens", None, minimum=1)
-    if wanted is not None and wanted > context:
-        raise Invalid(
-            f"must be at most {context}, the tokens of prompt and answer together, got {wanted}",
-            field="parameters.max_new_tokens",
-        )
-    return min(_DEFAULT_NEW_TOKENS, context) if wanted is None else wanted
 
 
 def _stops(given: Parameters) -> list[str]:

@@ -17,15 +17,18 @@ from inlet.core.errors import Invalid
 from inlet.runtime import answers, body, info
 from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import Dialect, kind, normalise
+from inlet.runtime.foreign.behind import Behind
 from inlet.runtime.foreign.upstream import Reply, Upstream
 from inlet.runtime.generation import llamacpp, openai, tgi
 from inlet.runtime.generation.assembly import assembled
+from inlet.runtime.generation.bounds import check_nesting
 from inlet.runtime.generation.constraint import Constraints
 from inlet.runtime.generation.header import Template
 from inlet.runtime.generation.parameters import KNOWN, Wanted, read
 from inlet.runtime.generation.settings import Mode
+from inlet.runtime.generation.usage import Usage, totalled
 from inlet.runtime.options import Options
-from inlet.runtime.serving import Asked, Route, Serving
+from inlet.runtime.serving import Asked, Route
 
 _EVENTS = "text/event-stream"
 _JSON = (("content-type", "application/json"),)
@@ -36,7 +39,7 @@ _HINTS = {
 }
 
 
-class Generation(Serving):
+class Generation(Behind):
     """`context`: tokens of prompt and answer together; `at_once`: requests that are computed together."""
 
     def __init__(
@@ -51,8 +54,8 @@ class Generation(Serving):
         at_once: int,
         mode: Mode,
     ) -> None:
-        super().__init__()
-        self._upstream, self._task, self._context, self._mode = upstream, task, context, mode
+        super().__init__(upstream)
+        self._task, self._context, self._mode = task, context, mode
         self._description = {
             "architecture": architecture,
             "served_model_name": model,
@@ -74,17 +77,11 @@ class Generation(Serving):
     def task(self) -> str:
         return self._task
 
-    def admit(self, arrived: float, patience: float | None) -> None:  # noqa: ARG002 - how long texts will be, nobody knows
-        self._upstream.admit()
-
     def routes(self, path: str, options: Options) -> Mapping[str, Route]:  # noqa: ARG002 - the routes do not depend on them
         return self._routes.get(path, {})
 
     def describe(self, options: Options) -> Mapping[str, Any]:
         return {**info.of_any(options, self.task), **self._description}
-
-    def close(self) -> None:
-        self._upstream.close()
 
     async def answer(self, asked: Asked) -> Answer:
         """Generated texts in a list, as the stock container has them; events when `stream` is true."""
@@ -112,7 +109,7 @@ class Generation(Serving):
 
     def _read(self, asked: Asked, *, full_text: bool) -> tuple[Any, Wanted, bool]:
         """Inputs, parameters, and whether the answer is to be streamed."""
-        sent = body.parse(asked.content, asked.headers)
+        sent = _parsed(asked)
         streamed = sent.get("stream")
         if not isinstance(streamed, bool | None):
             raise Invalid(f"expected true or false, got {kind(streamed)}", field="stream")
@@ -199,7 +196,7 @@ class Generation(Serving):
         """POST to a route of llama.cpp's own."""
 
         async def respond(asked: Asked) -> Answer:
-            return await _passed_on(await self._post(asked, target, body.parse(asked.content, asked.headers)))
+            return await _passed_on(await self._post(asked, target, _parsed(asked)))
 
         return {"POST": Route(respond, openai.refuse)}
 
@@ -212,19 +209,31 @@ class Generation(Serving):
         """
 
         async def respond(asked: Asked) -> Answer:
-            request = change(body.parse(asked.content, asked.headers))
+            request = change(_parsed(asked))
             await self._check_grammar(asked, request, schema)
-            if request.get("stream"):
+            each = openai.answers_each(request)
+            counted = {**request, "stream": True, "stream_options": {"include_usage": True}}
+            if not request.get("stream"):
+                reply = await self._post(asked, target, counted)
+                await llamacpp.check(reply)
+                return answers.ok(await assembled(llamacpp.results(reply), Usage(each)))
+            if each == 1 and not isinstance(request.get("prompt"), list):
                 return await _passed_on(await self._post(asked, target, request))
-            streamed = {**request, "stream": True, "stream_options": {"include_usage": True}}
-            reply = await self._post(asked, target, streamed)
+            reply = await self._post(asked, target, counted)
             await llamacpp.check(reply)
-            return answers.ok(await assembled(llamacpp.results(reply)))
+            pieces = totalled(reply.pieces, Usage(each), wanted=openai.wants_usage(request))
+            return Answer(200, pieces, _EVENTS)
 
         return {"POST": Route(respond, openai.refuse)}
 
     async def _models(self, asked: Asked) -> Answer:
         return await _passed_on(await self._upstream.ask(asked, "GET", "/v1/models", in_turn=False))
+
+
+def _parsed(asked: Asked) -> Mapping[str, Any]:
+    sent = body.parse(asked.content, asked.headers)
+    check_nesting(sent)
+    return sent
 
 
 async def _passed_on(reply: Reply) -> Answer:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inlet.core.errors import InletError, NotFound, TooMany
+from inlet.core.errors import InletError, Invalid, NotFound, TooMany
 from inlet.runtime import answers
 from inlet.runtime.answers import Answer
 from inlet.runtime.engines.base import FloatArray
@@ -27,6 +27,8 @@ async def embeddings(routed: Routed) -> Answer:
     encoder, received = routed.embedder(), routed.body()
     model = encoder.loaded.model
     items = read_inputs(received.get("input"), "input", most=MAX_INPUTS)
+    if len(set(map(type, items))) > 1:
+        raise Invalid("texts and token ids in one list: send them apart", field="input")
     p = Fields(received, _FIELDS)
     for name in ("model", "user"):
         p.string(name, None)

@@ -21,6 +21,7 @@ _TYPES: Mapping[str, str] = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
+_LONGEST = 2**31 - 1  # of the sizes in a shape
 _LENGTH = struct.Struct("<I")  # before each item of a binary tensor of bytes
 
 
@@ -99,6 +100,8 @@ def _read(item: Any, field: str, binary: memoryview) -> tuple[Tensor, int]:
         )
     else:
         values = _from_binary(binary[:size], datatype, field)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise Invalid(f"a number is infinite, or out of the range of {datatype}", field=f"{field}.data")
     if len(values) != prod(shape):
         raise Invalid(f"{len(values)} values, but its shape {shape} has {prod(shape)}", field=f"{field}.data")
     return Tensor(name, datatype, values.reshape(shape)), size or 0
@@ -106,12 +109,10 @@ def _read(item: Any, field: str, binary: memoryview) -> tuple[Tensor, int]:
 
 def _shape(value: Any, field: str) -> list[int]:
     sizes = value if isinstance(value, list) else None
-    if (
-        sizes is None
-        or not 0 < len(sizes) <= 8
-        or not all(type(size) is int and 0 <= size < 2**31 for size in sizes)
-    ):
+    if sizes is None or not 0 < len(sizes) <= 8 or not all(type(size) is int and size >= 0 for size in sizes):
         raise Invalid("expected a list of 1 to 8 whole numbers, 0 or more", field=field)
+    if max(sizes) > _LONGEST:
+        raise Invalid(f"must be at most {_LONGEST} each, got {max(sizes)}", field=field)
     return sizes
 
 

@@ -9,6 +9,7 @@ from inlet.core.errors import Invalid
 from inlet.runtime.dialect import kind
 
 D = TypeVar("D")
+_LARGEST = 2**64 - 1  # whole numbers of JSON beyond it are read as fractions
 
 
 class Parameters:
@@ -32,16 +33,18 @@ class Parameters:
         """Whether it was sent and is not null."""
         return self._values.get(name) is not None
 
-    def integer(self, name: str, default: D, *, minimum: int = 0, maximum: int | None = None) -> int | D:
+    def integer(self, name: str, default: D, *, minimum: int = 0, maximum: int = _LARGEST) -> int | D:
         value = self._values.get(name)
         if value is None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise self._wrong(name, "a whole number", value)
         if value < minimum:
             raise Invalid(f"must be at least {minimum}, got {value}", field=self._field(name))
-        if maximum is not None and value > maximum:
+        if value > maximum:
             raise Invalid(f"must be at most {maximum}, got {value}", field=self._field(name))
+        if isinstance(value, float):
+            raise Invalid(f"expected a whole number, got {value}", field=self._field(name))
         return value
 
     def boolean(self, name: str, default: D) -> bool | D:

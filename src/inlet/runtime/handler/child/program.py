@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Reply = tuple[dict[str, Any], list[bytes]]
 
 _EVENTS, _TEXT, _BYTES = "text/event-stream", "text/plain; charset=utf-8", "application/octet-stream"
+# Of the many formats of Pillow those that are nothing but images: for others it runs programs.
+_IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class Unusable(Exception):
@@ -205,7 +207,7 @@ def _image(body: bytes) -> Any:
             "raw images need Pillow: name it in the repository's requirements.txt, or send base64 in a JSON object",
         ) from error
     try:
-        return Image.open(io.BytesIO(body)).convert("RGB")
+        return Image.open(io.BytesIO(body), formats=_IMAGES).convert("RGB")
     except MemoryError:
         raise
     except Exception as error:  # Pillow has many

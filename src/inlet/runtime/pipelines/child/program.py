@@ -7,6 +7,7 @@ blobs' content types; of a stream each piece is `{piece}`. A caller's mistake is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from inlet.runtime.pipelines.call import BadInput, Call, Result
 from inlet.runtime.pipelines.child.opening import CannotOpen, Model, open_model
 
 Reply = tuple[dict[str, Any], list[bytes]]
+_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # in an error of torch of no kind of its own
 
 
 def load(
@@ -28,7 +30,8 @@ def load(
     sample = settings["sample"]
     call = Call(sample["inputs"], sample["parameters"], [bytes.fromhex(blob) for blob in sample["blobs"]])
     try:
-        model.answer(call)
+        with _memory_errors():
+            model.answer(call)
     except MemoryError:
         raise
     except Exception as error:
@@ -41,7 +44,8 @@ def load(
 
 def _answer(model: Model, head: Mapping[str, Any], blobs: list[bytes]) -> Reply | Iterator[Reply]:
     try:
-        result = model.answer(Call(head["inputs"], head["parameters"], blobs))
+        with _memory_errors():
+            result = model.answer(Call(head["inputs"], head["parameters"], blobs))
     except BadInput as error:
         return {"refused": {"field": error.field, "message": error.message}}, []
     if isinstance(result, Result):
@@ -53,5 +57,17 @@ def _answer(model: Model, head: Mapping[str, Any], blobs: list[bytes]) -> Reply 
 
 
 def _pieces(pieces: Iterator[dict[str, Any]]) -> Iterator[Reply]:
-    for piece in pieces:
-        yield {"piece": piece}, []
+    with _memory_errors():
+        for piece in pieces:
+            yield {"piece": piece}, []
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Within it torch's want of memory is a `MemoryError`, like everybody else's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _OUT_OF_MEMORY not in str(error):
+            raise
+        raise MemoryError(str(error)) from error

@@ -15,6 +15,7 @@ from inlet.runtime.pipelines.child.source import Answerer, Source
 
 _JSON = "application/json"
 _CHUNK = 30.0  # seconds of sound that a model without a window of its own reads at once
+_TOO_SHORT = "Kernel size can't be greater than actual input size"  # of a chunk, for the model's first layers
 
 
 def speech_recognition(source: Source) -> Answerer:
@@ -34,6 +35,12 @@ def speech_recognition(source: Source) -> Answerer:
                 if not asked:
                     raise
                 raise BadInput(f"the model does not take them: {error}", "parameters") from error
+            except RuntimeError as error:
+                if "chunk_length_s" not in asked or _TOO_SHORT not in str(error):
+                    raise
+                raise BadInput(
+                    "cut like this, a chunk is too short for this model", "parameters.chunk_length_s"
+                ) from error
             found.append({name: row[name] for name in wanted if name in row})
         return found
 
