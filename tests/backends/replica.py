@@ -1,6 +1,6 @@
 """A replica without a model: obeys the contract between backend and replica, and misbehaves when its environment says so.
 
-`REPLICA_DOES` names what it does instead of serving; `/crash`, `/refuse`, `/silent`, `/garbage`, `/compute`, `/say/TEXT` and
+`REPLICA_DOES` names what it does instead of serving; `/crash`, `/refuse`, `/away`, `/back`, `/silent`, `/garbage`, `/compute`, `/say/TEXT` and
 `/env/NAME` act on one that serves. `DRAIN_S` is how long it takes to drain, once there is the file that
 `DRAINED_WHEN_THERE_IS` names; then it closes its socket, and ends once there is the one that `ENDS_WHEN_THERE_IS` names.
 """
@@ -90,6 +90,10 @@ class Replica:
         elif path == "/compute":
             for _ in range(3):
                 threading.Thread(target=compute, daemon=True).start()
+        elif path == "/away":
+            self.state = "initializing"
+        elif path == "/back":
+            self.state = "ready"
         elif path == "/silent":
             self.silent.set()
         elif self.silent.is_set():

@@ -134,8 +134,8 @@ async def test_on_a_full_disk_an_end_is_still_named_and_the_next_start_waits_for
                 await world.backend.apply(world.does("serve", "e2-r1"))
             await get(old, "/crash")
             seen = await world.until(hindered)
-            # The crash counts; that there is no room is no fault of the revision.
-            assert seen["e1-r1"].failed_starts == 1
+            # The crash counts as an end; that there is no room is no fault of the revision.
+            assert (seen["e1-r1"].ends, seen["e1-r1"].failed_starts) == (1, 0)
         assert {(exit_.kind, exit_.code) for exit_ in crashed} <= {(ExitKind.CRASHED, 3)}
         seen = await world.until(replaced(old))
         await world.backend.apply(world.does("serve", "e2-r1"))

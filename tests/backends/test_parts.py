@@ -20,7 +20,7 @@ ENDED = Ending(2.0, 1, None, False, False, False, "", ("Traceback", "ValueError:
     ("ending", "expected"),
     [
         (ENDED, Exit(ExitKind.CRASHED, "Ended with code 1: Traceback\nValueError: no", 1)),
-        (replace(ENDED, termination="No disk"), Exit(ExitKind.CRASHED, "Ended with code 1: No disk", 1)),
+        (replace(ENDED, termination="No disk"), Exit(ExitKind.CRASHED, "No disk", 1)),
         (replace(ENDED, code=0, last_lines=()), Exit(ExitKind.CRASHED, "Ended with code 0", 0)),
         (replace(ENDED, code=78, termination="Gated"), Exit(ExitKind.CONFIGURATION, "Gated", 78)),
         (replace(ENDED, code=None, signal=11, last_lines=()), Exit(ExitKind.CRASHED, "Killed by SIGSEGV")),

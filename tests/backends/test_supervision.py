@@ -119,6 +119,28 @@ async def test_a_replica_that_goes_silent_is_replaced(home: Path) -> None:
     await world.close()
 
 
+async def test_one_that_says_that_it_starts_again_gets_no_requests_and_is_left_alone(home: Path) -> None:
+    world = LocalWorld(home, timing=NOTICING)
+    await world.open()
+    old = await started(world)
+    world.hasten(old)
+    await get(old, "/away")
+    seen = await world.until(lambda seen: not seen["e1-r1"].ready)
+    assert (seen["e1-r1"].replicas[0].phase, seen["e1-r1"].replicas[0].detail) == (
+        Phase.INITIALIZING,
+        "not yet",
+    )
+    replica = world.backend._supervisors["e1-r1"].replicas[old.id]
+    for _ in range(GIVEN_UP + 2):
+        replica.probed.clear()
+        async with asyncio.timeout(WITHIN_S):
+            await replica.probed.wait()
+    await get(old, "/back")
+    seen = await world.until(ready("e1-r1"))
+    assert seen["e1-r1"].replicas[0].id == old.id
+    await world.close()
+
+
 async def test_a_stubborn_replica_is_killed_at_the_end_of_the_grace(home: Path) -> None:
     """Of the one that was told, and by its keeper: the usual one, and control's last resort, would come too late."""
     world = LocalWorld(home, drain_seconds=3600.0, timing=replace(FAST, keeper_late=3600.0))
@@ -152,17 +174,36 @@ async def test_the_count_starts_anew_once_a_replica_has_lasted(home: Path) -> No
     old = await started(world)
     await world.crash(old)
     seen = await world.until(replaced(old))
-    assert seen["e1-r1"].failed_starts == 1
+    assert seen["e1-r1"].ends == 1
     world.timing = replace(FAST, settle=0.3)  # only now: the first one must not have lasted before it crashes
     await world.restart(keep_replicas=True)
     await world.backend.apply(world.does("serve"))
-    seen = await world.until(lambda seen: seen["e1-r1"].failed_starts == 0)
+    seen = await world.until(lambda seen: seen["e1-r1"].ends == 0)
     assert seen["e1-r1"].last_exit is not None, "how the last one ended is still of interest"
     lasted = seen["e1-r1"].replicas[0]
     await world.crash(lasted)
     seen = await world.until(replaced(lasted))
-    assert seen["e1-r1"].failed_starts == 0, "a replica that had lasted does not count"
+    assert seen["e1-r1"].ends == 0, "a replica that had lasted does not count"
     await world.close()
+
+
+async def test_only_a_start_that_never_became_ready_has_failed_however_soon_others_end(
+    world: LocalWorld,
+) -> None:
+    old = await started(world)
+    for ends in range(1, 7):
+        await world.crash(old)
+        seen = await world.until(replaced(old))
+        assert (seen["e1-r1"].ends, seen["e1-r1"].failed_starts) == (ends, 0)
+        old = seen["e1-r1"].replicas[0]
+    await world.backend.apply(world.does("crash"))  # as the next ones will
+    await world.crash(old)
+    seen = await world.until(lambda seen: seen["e1-r1"].failed_starts >= 2)
+    assert seen["e1-r1"].ends == 7 + seen["e1-r1"].failed_starts
+    await world.backend.apply(world.does("serve"))
+    seen = await world.until(ready("e1-r1"))
+    assert seen["e1-r1"].failed_starts == 0
+    assert seen["e1-r1"].ends > 7, "none of them has lasted"
 
 
 async def test_a_command_that_does_not_exist_is_a_crash_with_its_reason(home: Path) -> None:
@@ -184,7 +225,7 @@ async def test_progress_is_shown_before_readiness(world: LocalWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed_starts", "seconds"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (6, 16), (7, 30), (5000, 30)]
+    ("ends", "seconds"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (6, 16), (7, 30), (5000, 30)]
 )
-def test_backoff_doubles_up_to_its_bound(failed_starts: int, seconds: float) -> None:
-    assert backoff(failed_starts, 30.0) == seconds
+def test_backoff_doubles_up_to_its_bound(ends: int, seconds: float) -> None:
+    assert backoff(ends, 30.0) == seconds

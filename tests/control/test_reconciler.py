@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from inlet.backends.base import ReplicaSet
-from inlet.backends.fake import CRASHING, MISCONFIGURED, NEVER_READY, FakeBackend, Fault
+from inlet.backends.fake import (
+    CRASHING,
+    MISCONFIGURED,
+    NEVER_READY,
+    SHORT_LIVED,
+    FakeBackend,
+    Fault,
+)
 from inlet.control.launch import Launcher
 from inlet.control.link import RoutePublisher
 from inlet.control.load import LoadBoard
@@ -214,6 +221,19 @@ async def test_a_crash_loop_ends_in_failed_with_the_last_words(site: Site) -> No
         site.backend.behaviour = FakeBackend().behaviour
         await site.change(lambda e: intents.resume(e, person=PERSON, now=site.clock()))
         assert (await site.until(State.RUNNING, ticks=5)).target.number == 2
+
+
+async def test_what_was_ready_is_never_given_up_however_often_it_ends(site: Site) -> None:
+    site.backend.behaviour = SHORT_LIVED
+    async with site.running():
+        await site.add()
+        await site.until(State.RUNNING, ticks=5)
+        often = site.loop._policy.max_failed_starts + 2
+        await site.until_true("often", lambda: site.backend._sets["e-r1"].ends == often, ticks=25)
+        site.backend.behaviour = FakeBackend().behaviour
+        await site.until_true("it lasts", lambda: site.backend._sets["e-r1"].ends == 0, ticks=5)
+        found = await site.until(State.RUNNING)
+        assert (found.target.number, found.failure) == (1, None)
 
 
 async def test_a_bad_update_leaves_the_old_revision_serving(site: Site) -> None:

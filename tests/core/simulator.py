@@ -53,6 +53,7 @@ class Kept:
     n: int
     processes: list[Process] = field(default_factory=list)
     failed_starts: int = 0
+    ends: int = 0
     last_exit: Exit | None = None
     born: int = 0
 
@@ -131,7 +132,8 @@ class Platform:
     def _end(kept: Kept, process: Process, why: Exit) -> None:
         kept.processes.remove(process)
         if process.phase is not Phase.TERMINATING:
-            kept.failed_starts += 1
+            kept.failed_starts += process.phase is not Phase.RUNNING
+            kept.ends += 1
             kept.last_exit = why
 
     def observe(self) -> tuple[SeenReplicaSet, ...] | None:
@@ -139,7 +141,7 @@ class Platform:
             return None
         return tuple(
             SeenReplicaSet(
-                id=k.id, endpoint_id="e", revision=k.revision, n=k.n, failed_starts=k.failed_starts, last_exit=k.last_exit,
+                id=k.id, endpoint_id="e", revision=k.revision, n=k.n, failed_starts=k.failed_starts, ends=k.ends, last_exit=k.last_exit,
                 replicas=tuple(
                     SeenReplica(p.id, p.phase, address=f"unix:/{p.id}" if p.phase is Phase.RUNNING else None)
                     for p in k.processes

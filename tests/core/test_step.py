@@ -97,6 +97,17 @@ def test_an_update_that_cannot_start_leaves_the_old_revision_at_full_strength() 
     assert outcome.routed == ("e-r1",)
 
 
+def test_replicas_that_were_ready_and_keep_ending_are_no_reason_to_give_up() -> None:
+    crashed = {"ends": 50, "last_exit": Exit(ExitKind.OUT_OF_MEMORY, "Out of memory")}
+    lost = step(running(), Seen((seen(1, starting=1, **crashed),)), Load(), NOW, POLICY).endpoint
+    assert lost.state is State.INITIALIZING
+    between = step(lost, Seen((seen(1, n=1, **crashed),)), Load(), NOW, POLICY).endpoint
+    assert between.state is State.INITIALIZING
+    assert (
+        step(lost, Seen((seen(1, ready=1, **crashed),)), Load(), NOW, POLICY).endpoint.state is State.RUNNING
+    )
+
+
 def test_a_failure_names_its_reason_and_who_can_mend_it() -> None:
     config = seen(1, starting=0, n=1, last_exit=Exit(ExitKind.CONFIGURATION, "no config.json", 78))
     failed = step(created(), Seen((config,)), Load(), NOW, POLICY).endpoint

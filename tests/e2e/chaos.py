@@ -23,7 +23,7 @@ from .installation import Installation, command, contents, is_keeper, is_spare, 
 
 PATIENCE_S = 120.0  # a replica that was killed again and again is started after 30 seconds
 PAUSES_S = (0.0, 0.0, 0.02, 0.1, 0.3, 1.0)
-GIVES_UP_AFTER = 5  # failed starts in a row, and a replica that is killed before it has lasted is one
+GIVES_UP_AFTER = 5  # failed starts in a row, and a replica that is killed before it is ready is one
 BUSY = {502, 503, 504}  # what is said while control or a router is being replaced
 QUESTION = {"inputs": "How do I get my money back?"}
 

@@ -1,6 +1,7 @@
 """A server as somebody else might have written it, for the tests of `foreign`: `python program.py --port N | --socket PATH`.
 
-It is healthy once the file `healthy` is in its folder, repeats what it is asked, and does what the path says.
+It is healthy once the file `healthy` is in its folder, repeats what it is asked, and does what the path says. With a file
+`refuses` it does not start.
 """
 
 from __future__ import annotations
@@ -96,6 +97,9 @@ if __name__ == "__main__":
     parser.add_argument("--own", help="repeated in answers")
     given = parser.parse_args()
     os.chdir(given.folder)
+    if _is_there("refuses"):
+        sys.stderr.write("I will not\n")
+        sys.exit(78)
     sys.stdout.write("one line\nand another\n")
     sys.stdout.flush()
     uvicorn.run(app, host="127.0.0.1", port=given.port, uds=given.socket, log_level="warning")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,27 @@ from pathlib import Path
 import psutil
 import pytest
 
+from inlet.core.errors import Unavailable
+from inlet.runtime.foreign import supervisor
+from inlet.runtime.foreign.program import Program
+from inlet.runtime.foreign.supervisor import Supervisor
 from tests.runtime.process import Replica, eventually
 from tests.system import has_ended, reserved_port
 
 PROGRAM = Path(__file__).with_name("program.py")
+ANSWERS_ONCE = """
+import http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+with open(sys.argv[2], "a") as starts:
+    starts.write("x")
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).handle_request()
+sys.exit(3)
+"""
 
 
 @contextmanager
@@ -130,11 +149,54 @@ def test_a_program_that_dies_is_replaced_and_only_open_requests_notice(served: R
 def test_who_cannot_wait_for_it_is_told(served: Replica, tmp_path: Path) -> None:
     (tmp_path / "p" / "healthy").unlink()  # so that it does not come back
     served.http.get("/die")
+    eventually(lambda: served.http.get("/health").status_code == 503)
+    assert served.http.get("/health").json()["state"] == "initializing"
+    assert "ended with code 3" in served.http.get("/health").json()["error"]
+    eventually(lambda: any("starting it again" in told for told in served.notifications()))
     answer = served.http.get("/who", headers={"x-inlet-timeout": "0.1"})
     assert answer.status_code == 503
     assert "is being started again" in answer.json()["error"]
     (tmp_path / "p" / "healthy").touch()
     assert served.http.get("/who").status_code == 201
+    assert served.http.get("/health").text == "Ok"
+
+
+def test_one_that_says_that_no_restart_helps_ends_the_replica(served: Replica, tmp_path: Path) -> None:
+    (tmp_path / "p" / "refuses").touch()
+    served.http.get("/die")
+    assert served.ended() == 1, "the next replica may find out whether it is so from the beginning"
+    reason = served.termination_log.read_text()
+    assert reason.endswith("ended with code 78; its last words: I will not; it says that no restart helps")
+
+
+async def test_one_that_never_stays_up_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.01)
+    starts, told = tmp_path / "starts", list[str]()
+    kept = Supervisor(Program((sys.executable, "-c", ANSWERS_ONCE, "{port}", str(starts))))
+    await kept.start(told.append)
+    async with asyncio.timeout(60):
+        reason = await kept.given_up()
+    assert starts.read_text() == "x" * 5
+    assert "ended with code 3" in reason
+    assert "failure 5 in a row" in reason
+    assert kept.trouble is not None
+    with pytest.raises(Unavailable, match="failure 5 in a row"):
+        await kept.run(asyncio.get_running_loop().time() + 60)
+    assert sum("is back" in text for text in told) == 4
+    kept.close()
+
+
+def test_it_comes_back_when_its_folder_was_cleared_away(tmp_path: Path) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    with program(tmp_path, "--socket", "{socket}", env={"TMPDIR": str(temporary)}) as replica:
+        (tmp_path / "p" / "healthy").touch()
+        before = child(replica.ready())
+        [folder] = temporary.glob("inlet-run-*")
+        shutil.rmtree(folder)
+        before.kill()
+        eventually(lambda: "starting it again" in replica.log.read_text())
+        assert child(replica).pid != before.pid
 
 
 def test_it_dies_with_the_replica(served: Replica) -> None:
@@ -209,7 +271,7 @@ def test_a_drain_finishes_what_is_open(served: Replica, tmp_path: Path) -> None:
             1,
             "ended with code 4; its last words: not today",
         ),
-        ((sys.executable, "-c", "exit(78)"), 78, "ended with code 78; its last words: nothing"),
+        ((sys.executable, "-c", "exit(78)"), 78, "ended with code 78 and said nothing"),
     ],
 )
 def test_a_start_that_fails_says_why(tmp_path: Path, words: tuple[str, ...], code: int, reason: str) -> None:

@@ -57,7 +57,7 @@ def outcome(replica: Replica, inputs: str, **more: Any) -> tuple[int, str]:
         ("leave", 500, "the handler ended with code 3"),
         ("stop", 500, "the program failed: SystemExit: I stop"),
         ("crash", 500, "the handler was ended by SIGSEGV"),
-        ("killed", 500, "the handler was killed (SIGKILL), most likely for want of memory: choose a larger instance"),
+        ("killed", 500, "the handler was killed (signal 9)"),
         ("allocate", 500, "out of memory: choose a larger instance, or send less in one request"),
         ("garbage", 500, "the handler sent a head of 4294967295 bytes, and was ended"),
         ("endless", 400, "the result holds itself, or is nested too deeply"),
@@ -162,6 +162,11 @@ def test_it_has_no_rights_and_no_company(confined: Replica) -> None:
 def test_it_writes_to_its_own_places_only(confined: Replica) -> None:
     paths = ["/repository/x", "/etc/x", "/usr/x", "/x", sys.prefix + "/x", "/tmp/written", "/home/handler/x"]
     assert confined.ask({"inputs": "writes", "paths": paths}) == ["/tmp/written", "/home/handler/x"]
+
+
+def test_it_changes_nothing_of_the_kernel_and_takes_little_shared_memory(confined: Replica) -> None:
+    assert confined.ask({"inputs": "kernel"}) == []
+    assert confined.ask({"inputs": "shares"}) == errno.ENOSPC
 
 
 @pytest.mark.skipif(platform.machine() not in MACHINES, reason="the numbers of its calls are not known")

@@ -14,15 +14,18 @@ from typing import Any
 import psutil
 import pytest
 
+from inlet.backends.local.keeper import LINE_BYTES, Output
 from inlet.core.errors import TimedOut, TooMany, Unavailable
 from inlet.runtime.answers import Answer
 from inlet.runtime.dialect import Dialect
 from inlet.runtime.foreign.program import Program as Beside
 from inlet.runtime.foreign.run import Run
+from inlet.runtime.memory import killed_in
 from inlet.runtime.metrics import Metrics
 from inlet.runtime.serving import Asked
 from inlet.runtime.worker.frames import MOST_BLOBS, Garbled, Message, pack, read
 from inlet.runtime.worker.pieces import MOST_BYTES, MOST_PIECES, Pieces
+from inlet.runtime.worker.process import _LONGEST_LINE, _how, _pass_on
 from inlet.runtime.worker.program import CHILD, Program, Question, Watch
 from inlet.runtime.worker.serving import ProgramError, Worker
 
@@ -372,6 +375,44 @@ async def test_one_that_cannot_start_any_more_is_given_up(tmp_path: Path, then: 
         assert isinstance(outcomes[1], Unavailable)
         with pytest.raises(Unavailable, match=reason):
             await ask(serving, "a")
+
+
+def test_no_line_of_a_child_is_without_its_mark(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    forged = b"INFO x fake"
+    output, its_output = os.pipe()
+    os.write(its_output, b"q" * 8182 + forged + b"\nsay\r" + forged + b"\r\n" + b"z" * 9000 + b"\r" + forged)
+    os.close(its_output)
+    _pass_on(output, "handler")
+    log = Output(str(tmp_path / "log"), 1_000_000)
+    log.feed("stderr", capfdbinary.readouterr().err)
+    assert LINE_BYTES == _LONGEST_LINE
+    lines = [line.split(b" ", 2)[2] for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert len(lines) == 5
+    assert all(line.startswith(b"handler | ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("code", "starved", "words"),
+    [
+        (-9, True, "was killed, most likely for want of memory: choose a larger instance"),
+        (-9, False, "was killed (signal 9)"),
+        (137, False, "was killed (signal 9)"),
+        (-11, True, "was ended by SIGSEGV"),
+        (3, True, "ended with code 3"),
+    ],
+)
+def test_an_end_is_blamed_on_the_memory_only_where_it_was_full(code: int, starved: bool, words: str) -> None:
+    assert _how(code, starved=starved) == words
+
+
+def test_what_a_control_group_counts_is_read(tmp_path: Path) -> None:
+    assert killed_in(tmp_path) is None
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert killed_in(tmp_path) == 2
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 4\noom_kill 3\noom_group_kill 1\n")
+    assert killed_in(tmp_path) == 3
 
 
 async def test_a_worker_that_is_closed_leaves_no_process(tmp_path: Path) -> None:

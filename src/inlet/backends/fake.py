@@ -64,6 +64,7 @@ class _Set:
     removing: bool = False
     halted: bool = False
     failed_starts: int = 0
+    ends: int = 0
     last_exit: Exit | None = None
 
 
@@ -177,7 +178,8 @@ class FakeBackend:
                 and replica.phase is not Phase.RUNNING
             ):
                 replica.phase = Phase.RUNNING
-                each.failed_starts = 0 if does.ends_after is None else each.failed_starts
+                each.failed_starts = 0
+                each.ends = 0 if does.ends_after is None else each.ends
                 self._say(each, replica, "ready")
         self._balance(each)
         if each.removing and not each.replicas:
@@ -187,7 +189,8 @@ class FakeBackend:
     def _end(self, each: _Set, replica: _Replica, exit_: Exit) -> None:
         del each.replicas[replica.id]
         each.last_exit = exit_
-        each.failed_starts += 1
+        each.failed_starts += replica.phase is not Phase.RUNNING
+        each.ends += 1
         each.halted = each.halted or exit_.kind is ExitKind.CONFIGURATION
         self._say(each, replica, exit_.message)
 
@@ -229,6 +232,7 @@ class FakeBackend:
                 for replica in each.replicas.values()
             ),
             failed_starts=each.failed_starts,
+            ends=each.ends,
             last_exit=each.last_exit,
             limits=_not_limited(each.applied.instance),
         )

@@ -20,6 +20,7 @@ from inlet.wire.v2 import render_endpoint
 from inlet.wire.v2.render import Sight
 
 _PATIENCE_S = 1.0
+_KEEPS_ENDING = 2  # ends in a row; one may be an accident
 
 
 class Views:
@@ -58,13 +59,27 @@ class Views:
 
 def _sight(sets: Sequence[SeenReplicaSet]) -> Sight:
     details = [replica.detail for s in sets for replica in s.replicas if replica.detail][:1]
-    details += [_ended(s.last_exit) for s in sets if s.last_exit is not None and not s.ready][:1]
+    ended = [(s, s.last_exit) for s in sets if s.last_exit is not None]
+    details += [_ended(last) for s, last in ended if not s.ready and s.ends < _KEEPS_ENDING][:1]
+    unrest = [
+        f"replicas keep ending, {s.ends} in a row so far; the last: {_why(last)}"
+        for s, last in ended
+        if s.n and s.ends >= _KEEPS_ENDING
+    ][:1]
     limits = [s.limits for s in sets if s.limits is not None]
-    return Sight(detail="; ".join(filter(None, details)), limits=limits[0] if limits else None)
+    return Sight(
+        detail="; ".join(filter(None, details)),
+        unrest="".join(unrest),
+        limits=limits[0] if limits else None,
+    )
 
 
 def _ended(exit_: Exit) -> str:
-    """Why the replica before ended: the first line, because more is its own output, which the logs have."""
     if exit_.kind is ExitKind.NOT_STARTED:
         return ""  # the record's own note says so already
-    return f"the replica before it ended: {exit_.message.partition(chr(10))[0]}"
+    return f"the replica before it ended: {_why(exit_)}"
+
+
+def _why(exit_: Exit) -> str:
+    """Why a replica ended: the first line, because more is its own output, which the logs have."""
+    return exit_.message.partition("\n")[0]

@@ -20,7 +20,7 @@ class Policy:
     """What is decided once for an installation."""
 
     startup_timeout: float = 1800.0  # seconds until a revision that never became ready has failed
-    max_failed_starts: int = 5  # in a row
+    max_failed_starts: int = 5  # in a row; one that was ready has started, however soon it ends
     grace: float = 30.0  # seconds that a leaving replica may take to finish its requests
 
 

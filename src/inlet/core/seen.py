@@ -112,8 +112,9 @@ def gigabytes(size: float) -> str:
 class SeenReplicaSet:
     """A replica set as the platform has it. `n` is the number it was last told to keep.
 
-    `failed_starts` counts replicas that ended before they were ready, or soon after, since the last one that lasted;
-    `last_exit` is the newest exit that nobody asked for; `limits` is None as long as the platform does not know them.
+    `failed_starts` counts replicas that ended before they were ready, since the last one that was; `ends` all that ended
+    although nobody asked for it, ready or not, since the last one that lasted. `last_exit` is the newest such end;
+    `limits` is None as long as the platform does not know them.
     """
 
     id: str
@@ -122,6 +123,7 @@ class SeenReplicaSet:
     n: int
     replicas: tuple[SeenReplica, ...] = ()
     failed_starts: int = 0
+    ends: int = 0
     last_exit: Exit | None = None
     limits: Limits | None = None
 

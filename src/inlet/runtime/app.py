@@ -84,6 +84,8 @@ class App:
     def _health(self) -> Answer:
         if self._replica.phase is not Phase.READY:
             return self._not_ready()
+        if self._replica.served is not None and (reason := self._replica.served.away):
+            return _refused_for_now(reason, Phase.INITIALIZING)
         return Answer(200, b"Ok", "text/plain; charset=utf-8")
 
     def _info(self) -> Answer:
@@ -93,7 +95,7 @@ class App:
     def _not_ready(self) -> Answer:
         phase, progress = self._replica.phase, self._replica.progress
         message = "this replica is ending" if phase is Phase.TERMINATING else f"not ready yet: {progress}"
-        return answers.refusal(503, message, headers={"retry-after": "1"}, state=phase)
+        return _refused_for_now(message, phase)
 
     async def _infer(
         self, scope: Scope, receive: Receive, send: Send, refuse: Callable[[InletError], Answer]
@@ -173,6 +175,10 @@ class App:
             await send({"type": "http.response.body", "body": answer.body})
         else:
             await _unless_gone(_send_pieces(answer.body, send), receive)
+
+
+def _refused_for_now(message: str, phase: Phase) -> Answer:
+    return answers.refusal(503, message, headers={"retry-after": "1"}, state=phase)
 
 
 async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send) -> None:

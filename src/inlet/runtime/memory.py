@@ -42,16 +42,36 @@ def free(allowed: int | None) -> int:
     return int(min(psutil.virtual_memory().available, limit - taken()))
 
 
+def starved() -> int:
+    """How many processes of this one's control group the kernel has killed for want of memory; 0 where nobody counts."""
+    counts = (killed_in(folder) for group, _ in _own_groups() for folder in (group, *group.parents))
+    return next((count for count in counts if count is not None), 0)
+
+
+def killed_in(group: Path) -> int | None:
+    """The same of the control group with this folder, of either version; None if it does not count."""
+    words = (_text(group / "memory.events") or _text(group / "memory.oom_control")).split()
+    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else None
+
+
 def _group_limits() -> Iterator[int]:
     """The limits of the groups that this process is in, and of those around them."""
+    for group, name in _own_groups():
+        for folder in (group, *group.parents):
+            limit = _text(folder / name).strip()
+            if limit.isdigit():
+                yield int(limit)
+
+
+def _own_groups() -> Iterator[tuple[Path, str]]:
+    """The folder of each group that this process is in, and the file in it that has its limit.
+
+    Inside a container the path may be told as the host sees it: then there is none, and the mount point above it is our own group.
+    """
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         for mount, name in (_GROUPS[kind] for kind in controllers.split(",") if kind in _GROUPS):
-            # Inside a container the path may be told as the host sees it; then the mount point is our own group.
-            for folder in (mount / path.lstrip("/"), *(mount / path.lstrip("/")).parents):
-                limit = _text(folder / name).strip()
-                if limit.isdigit():
-                    yield int(limit)
+            yield mount / path.lstrip("/"), name
 
 
 def _text(path: Path) -> str:

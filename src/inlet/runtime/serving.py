@@ -99,6 +99,15 @@ class Serving(ABC):
     def describe(self, options: Options) -> Mapping[str, Any]:
         """What `GET /info` says."""
 
+    @property
+    def away(self) -> str | None:
+        """Why nothing can be answered for now, in words; None when it can. The replica says then that it is not ready."""
+        return None
+
+    async def given_up(self) -> str | None:
+        """Return when nothing can be answered any more, with the reason: the replica should end. None where that cannot be."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """End the threads after what they are doing."""

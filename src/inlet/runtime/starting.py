@@ -96,12 +96,12 @@ async def improve(
     `Unavailable` when what answered them cannot any more, and this process should end.
     """
     served = seat.served
-    if isinstance(served, Worker):
-        raise Unavailable(await served.given_up())
     if isinstance(served, Encoding):
         if shapes:
             _warm_the_rest(served)
         await _improve(options, seat, metrics, pauses)
+    elif served is not None and (reason := await served.given_up()) is not None:
+        raise Unavailable(reason)
 
 
 async def _improve(options: Options, seat: Seat, metrics: Metrics, pauses: Sequence[float]) -> None:

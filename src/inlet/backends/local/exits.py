@@ -34,6 +34,8 @@ def describe(record: ReplicaRecord, ending: Ending | None, keeper_error: str = "
         return Exit(ExitKind.CONFIGURATION, words or "The replica refused its configuration", ending.code)
     if ending.signal is not None:
         return Exit(ExitKind.CRASHED, _joined(f"Killed by {_name(ending.signal)}", words))
+    if ending.termination:  # its own reason, beside which its code tells nothing
+        return Exit(ExitKind.CRASHED, words, ending.code)
     return Exit(ExitKind.CRASHED, _joined(f"Ended with code {ending.code}", words), ending.code)
 
 

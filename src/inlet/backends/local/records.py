@@ -50,6 +50,7 @@ class SetRecord:
     removing: bool = False
     halted: bool = False
     failed_starts: int = 0
+    ends: int = 0
     next_start_at: float = 0.0
     last_exit: Exit | None = None
 

@@ -30,7 +30,11 @@ from inlet.backends.local.strays import kill_processes_of
 from inlet.core.seen import Exit, ExitKind, Phase, SeenReplica
 
 _log = structlog.get_logger(__name__)
-_STARTING_PHASES = {"downloading": Phase.DOWNLOADING, "pulling": Phase.PULLING}
+_STARTING_PHASES = {
+    "downloading": Phase.DOWNLOADING,
+    "pulling": Phase.PULLING,
+    "initializing": Phase.INITIALIZING,
+}
 
 
 class Replica:
@@ -51,7 +55,9 @@ class Replica:
         self._on_change = on_change
         self._on_end = on_end
         self.phase = Phase.INITIALIZING
-        self.ready_since: float | None = None  # on the monotonic clock
+        self.ready_since: float | None = (
+            None  # on the monotonic clock; None until it was ready for the first time
+        )
         self.keeper_pid = 0
         self.cpu: float | None = None
         self._detail = ""
@@ -214,9 +220,13 @@ class Replica:
             self.ready_since = self.ready_since or time.monotonic()
         elif health.state == "terminating":
             self.phase = Phase.TERMINATING
-        elif health.status and self.ready_since is None:
+        elif health.status and (self.ready_since is None or health.state in _STARTING_PHASES):
+            # One that was ready says so itself while what computes in it is started again.
             self._failures = 0
             self.phase = _STARTING_PHASES.get(health.state, Phase.INITIALIZING)
+            if self.ready_since is not None:
+                self._detail = health.error
+                self.ready_since = time.monotonic()  # what it lasts is counted from its return
         elif health.listening or self._adopted or self.ready_since is not None:
             self._failures += 1
             patience = self._site.timing.starting_failures

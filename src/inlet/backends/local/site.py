@@ -41,7 +41,7 @@ class Timing:
     )
     keeper_late: float = 15.0  # beyond the end of a drain, before a keeper that should have ended is killed
     settle: float = 60.0  # a replica that was ready for so long has lasted
-    longest_backoff: float = 30.0
+    longest_backoff: float = 30.0  # between an end and the next start
     refill: float = 2.0  # before a spare process is started in the place of one that became a replica
     spare_answers: float = 20.0  # before a spare that got its orders is taken to hang
 

@@ -28,9 +28,9 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _log = structlog.get_logger(__name__)
 
 
-def backoff(failed_starts: int, longest: float) -> float:
-    """Seconds before the next start: 0, 1, 2, 4, … up to `longest`."""
-    return 0.0 if failed_starts < 2 else min(longest, 2.0 ** min(failed_starts - 2, 30))
+def backoff(ends: int, longest: float) -> float:
+    """Seconds before the next start, after so many ends in a row: 0, 1, 2, 4, … up to `longest`."""
+    return 0.0 if ends < 2 else min(longest, 2.0 ** min(ends - 2, 30))
 
 
 class Supervisor:
@@ -89,7 +89,7 @@ class Supervisor:
             limits=limits(replica_set.instance, self._site.machine, self._site.rung),
         )
         if before.removing:
-            record = replace(record, halted=False, failed_starts=0, next_start_at=0.0, last_exit=None)
+            record = replace(record, halted=False, failed_starts=0, ends=0, next_start_at=0.0, last_exit=None)
         if record != before or known is None:
             self._folder.save(record)
             self._site.changed()
@@ -114,6 +114,7 @@ class Supervisor:
             n=kept if self._applied is None else record.n,
             replicas=tuple(replica.seen() for replica in self.replicas.values()),
             failed_starts=record.failed_starts,
+            ends=record.ends,
             last_exit=record.last_exit,
             limits=record.limits,
         )
@@ -129,9 +130,12 @@ class Supervisor:
     # What happens
 
     def _replica_changed(self, replica: Replica) -> None:
-        if replica.phase is Phase.RUNNING:
+        if replica.phase is not Phase.RUNNING:
+            self._forget_settling(replica)
+        elif replica.id not in self._settle_timers:  # it became ready just now
             self._hindered = 0
-        if replica.phase is Phase.RUNNING and replica.id not in self._settle_timers:
+            if self._record.failed_starts:
+                self._change(failed_starts=0)
             self._settle_timers[replica.id] = asyncio.get_running_loop().call_later(
                 self._site.timing.settle, self._settled, replica
             )
@@ -139,26 +143,30 @@ class Supervisor:
         self._balance()  # one that drains by itself is replaced at once
 
     def _settled(self, replica: Replica) -> None:
-        if replica.phase is Phase.RUNNING and self._record.failed_starts:
-            self._change(failed_starts=0, next_start_at=0.0)
+        if replica.phase is Phase.RUNNING and self._record.ends:
+            self._change(ends=0, next_start_at=0.0)
             self._site.changed()
 
-    def _replica_ended(self, replica: Replica, exit_: Exit) -> None:
-        del self.replicas[replica.id]
+    def _forget_settling(self, replica: Replica) -> None:
         timer = self._settle_timers.pop(replica.id, None)
         if timer is not None:
             timer.cancel()
+
+    def _replica_ended(self, replica: Replica, exit_: Exit) -> None:
+        del self.replicas[replica.id]
+        self._forget_settling(replica)
         if exit_.kind is ExitKind.NOT_STARTED:
             self._hindered_by(exit_)
         elif exit_.kind is not ExitKind.STOPPED:
-            lasted = replica.ready_since is not None and (
-                time.monotonic() - replica.ready_since >= self._site.timing.settle
-            )
-            self._failed(exit_, 0 if lasted else self._record.failed_starts + 1)
+            self._failed(exit_, replica.ready_since)
         self._site.changed()
         self._balance()
 
-    def _failed(self, exit_: Exit, failed_starts: int) -> None:
+    def _failed(self, exit_: Exit, ready_since: float | None) -> None:
+        """Start another after a pause. One that was never ready is a failed start; of those only so many are allowed."""
+        lasted = ready_since is not None and time.monotonic() - ready_since >= self._site.timing.settle
+        ends = 0 if lasted else self._record.ends + 1
+        failed_starts = self._record.failed_starts + (ready_since is None)
         # Not the message: it carries the replica's own output.
         _log.warning(
             "replica ended",
@@ -166,11 +174,13 @@ class Supervisor:
             kind=exit_.kind.value,
             code=exit_.code,
             failed_starts=failed_starts,
+            ends=ends,
         )
         self._change(
             last_exit=exit_,
             failed_starts=failed_starts,
-            next_start_at=time.time() + backoff(failed_starts, self._site.timing.longest_backoff),
+            ends=ends,
+            next_start_at=time.time() + backoff(ends, self._site.timing.longest_backoff),
             halted=self._record.halted or exit_.kind is ExitKind.CONFIGURATION,
         )
 

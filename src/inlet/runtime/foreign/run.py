@@ -112,8 +112,8 @@ class Run:
         if code == NOT_FOUND:
             return self._program.missing()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        said = " / ".join(self._words) or "nothing"
-        reason = f"{self._program.name} {how}; its last words: {said}"
+        said = f"; its last words: {' / '.join(self._words)}" if self._words else " and said nothing"
+        reason = f"{self._program.name} {how}{said}"
         return Refused(reason) if code in (EX_CONFIG, NOT_STARTED) else Ended(reason)
 
     def kill(self) -> None:

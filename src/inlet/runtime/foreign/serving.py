@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from inlet.runtime import info
 from inlet.runtime.answers import Answer
+from inlet.runtime.foreign.behind import Behind
 from inlet.runtime.foreign.program import Program
 from inlet.runtime.foreign.upstream import Upstream, passed_on
 from inlet.runtime.options import Options
-from inlet.runtime.serving import Asked, Route, Serving
+from inlet.runtime.serving import Asked, Route
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _OWN = frozenset({"/health", "/metrics"})  # as far as they are read
@@ -25,21 +26,18 @@ _REMADE_REQUEST = frozenset({"content-length", "expect", "x-inlet-timeout"})
 _REMADE_ANSWER = frozenset({"date", "content-type"})
 
 
-class Foreign(Serving):
-    """One program. Its answers are its own; when it is away for good the request's patience runs out."""
+class Foreign(Behind):
+    """One program. Its answers are its own; while it is away requests wait as long as their patience lasts."""
 
     max_body_bytes = 64_000_000  # what all bodies in hand may have together
 
     def __init__(self, program: Program, upstream: Upstream, task: str) -> None:
-        super().__init__()
-        self._program, self._upstream, self._task = program, upstream, task
+        super().__init__(upstream)
+        self._program, self._task = program, task
 
     @property
     def task(self) -> str:
         return self._task
-
-    def admit(self, arrived: float, patience: float | None) -> None:  # noqa: ARG002 - how long it will wait, nobody knows
-        self._upstream.admit()
 
     async def answer(self, asked: Asked) -> Answer:
         return await self._forward("POST", asked)
@@ -56,9 +54,6 @@ class Foreign(Serving):
             "reason": "a program of its own answers",
             "settled": True,
         }
-
-    def close(self) -> None:
-        self._upstream.close()
 
     async def _forward(self, method: str, asked: Asked) -> Answer:
         query = f"?{asked.query_string}" if asked.query_string else ""

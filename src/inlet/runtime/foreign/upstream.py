@@ -69,6 +69,15 @@ class Upstream:
         """Return when the program answers; fails as `Supervisor.start` does."""
         await self._supervisor.start(tell)
 
+    @property
+    def away(self) -> str | None:
+        """Why no program answers now, None when one does."""
+        return self._supervisor.trouble
+
+    async def given_up(self) -> str:
+        """Return when none will answer any more, with the reason."""
+        return await self._supervisor.given_up()
+
     def close(self) -> None:
         self._supervisor.close()
 

@@ -35,7 +35,7 @@ def before(folder: Path, *, home: Path, tmp: Path, out: Path) -> list[str]:
         "--uid", "1000", "--gid", "1000", "--hostname", "inlet", *_system(),
         # Read-only: the kernel's settings below it ask who the real user is, and not for the rights that were dropped.
         "--proc", "/proc", "--remount-ro", "/proc",
-        "--dev", "/dev", "--size", str(_SHARED_BYTES), "--tmpfs", "/dev/shm",
+        "--dev", "/dev", "--size", str(_SHARED_BYTES), "--tmpfs", "/dev/shm",  # noqa: S108 - in the sandbox
         "--bind", str(tmp), _TMP, "--bind", str(home), _HOME, "--ro-bind", str(out), _OUT,
         *bound(_interpreter()), *bound([CHILD, OWN]), *_repository(folder),
     ]  # fmt: skip

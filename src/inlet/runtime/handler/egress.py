@@ -1,8 +1,9 @@
 """The way out of a sandbox: an HTTP proxy on a Unix socket, which leads to public addresses only. Started by `sandbox`.
 
 It resolves names itself and connects to the address that it looked at, so that a name cannot mean one thing when it is judged
-and another when it is used. What is private is reached only where the server's owner said so. Runs in a thread with a loop
-of its own: the replica's must not carry downloads. Keeps nothing of what it passes on, and sees no more of TLS than a name.
+and another when it is used. What is private, this machine itself by whichever of its addresses, and other ports than those of
+HTTP and HTTPS are reached only where the server's owner said so. Runs in a thread with a loop of its own: the replica's must not
+carry downloads. Keeps nothing of what it passes on, and sees no more of TLS than a name.
 """
 
 from __future__ import annotations
@@ -17,12 +18,25 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
+
+from inlet.core.trust import REACH
 from inlet.runtime.handler.child.forward import copied
 
 MOST_CONNECTIONS = 64
 _LONGEST_HEAD = 65_536
+_LONGEST_REASON = 500  # characters
 _WITHIN_S = 30.0  # to say where to, and to get there
+_PORTS = (80, 443)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ON_THE_INTERNET = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given to anybody
+# Not public, though the standard library holds them to be, or did in some release that we run on.
+_NOT_PUBLIC = (
+    ipaddress.ip_network("168.63.129.16/32"),  # what Azure tells its machines
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols' own; Oracle's metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # once the way to 6to4
+    ipaddress.ip_network("3fff::/20"),  # for documentation
+)
 _log = logging.getLogger(__name__)
 
 
@@ -51,8 +65,9 @@ class Egress:
         try:
             await self._pass_on(reader, writer)
         except _Refused as error:
-            _log.warning("the handler may not reach %r", str(error))
-            writer.write(_refusal(str(error)))
+            reason = f"the handler may not reach {_line(str(error))}"
+            _log.warning("%s", reason)
+            writer.write(_refusal(reason))
         except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         finally:
@@ -88,13 +103,18 @@ class Egress:
             far_writer.close()
 
     async def _connected(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        allowed = place.lower() in self._reach
+        how = f"; whoever runs the server can allow it, by {place} in {REACH}"
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in found]
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if place.lower() not in self._reach:
-            addresses = [address for address in addresses if is_public(address)]
+        if not allowed:
+            own = own_addresses()
+            addresses = [address for address in addresses if is_public(address, own)]
         if not addresses:
-            raise _Refused(f"{host}:{port}: it is not a public address")
+            raise _Refused(f"{place}: it is not a public address of another machine{how}")
+        if not allowed and port not in _PORTS:
+            raise _Refused(f"{place}: its port is neither 80 nor 443{how}")
         for address in addresses[:-1]:
             with contextlib.suppress(OSError):
                 return await asyncio.open_connection(address, port)
@@ -108,26 +128,44 @@ class _Refused(Exception):
 _OWN = ("proxy-", "connection:", "keep-alive:")  # fields between the client and this proxy
 
 
-def is_public(address: str) -> bool:
-    """Whether it is an address on the Internet: what merely leads to a private one is not."""
+def own_addresses() -> frozenset[str]:
+    """Those of this machine's interfaces, as they are now: behind a public one of them lies what its firewall keeps from others."""
+    return frozenset(
+        str(ipaddress.ip_address(address.address))
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in (socket.AF_INET, socket.AF_INET6) and "%" not in address.address
+    )
+
+
+def is_public(address: str, own: Collection[str] = ()) -> bool:
+    """Whether it is an address on the Internet, and none of `own`: what merely leads to another is not."""
     try:
         found = ipaddress.ip_address(address)
-    except ValueError:  # with a zone: link-local
+    except ValueError:
+        return False
+    if str(found) in own or "%" in address:  # with a zone: link-local
         return False
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
         if found in _NAT64:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
-            return is_public(str(inner))
-    if isinstance(found, ipaddress.IPv6Address) and (found.is_reserved or found.is_site_local):
-        return False
-    return found.is_global and not found.is_multicast
+            return is_public(str(inner), own)
+        if found not in _ON_THE_INTERNET:
+            return False
+    return found.is_global and not found.is_multicast and not any(found in network for network in _NOT_PUBLIC)
+
+
+def _line(words: str) -> str:
+    """What of it can stand in a status line and in a log: printable ASCII, and not too much of it."""
+    return "".join(character if " " <= character <= "~" else "?" for character in words[:_LONGEST_REASON])
 
 
 def _refusal(reason: str) -> bytes:
-    text = f"this endpoint's handler may not reach {reason}\n".encode()
+    """The reason is in the first line as well, which is all that clients show of a tunnel that was refused."""
+    text = f"{reason}\n".encode()
     return (
-        f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
+        f"HTTP/1.1 403 {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
         "Connection: close\r\n\r\n"
     ).encode() + text

@@ -64,8 +64,9 @@ class Place:
         self.served, self.state = served, State.READY
 
     def report(self, phase: Phase, _: str) -> None:
-        """How far a load is; from a thread as well."""
-        self.state = State.DOWNLOADING if phase is Phase.DOWNLOADING else State.LOADING
+        """How far a load is; from a thread as well. Ignored once it is over."""
+        if self.served is None:
+            self.state = State.DOWNLOADING if phase is Phase.DOWNLOADING else State.LOADING
 
     @property
     def available(self) -> bool:

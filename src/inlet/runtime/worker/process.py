@@ -23,7 +23,7 @@ from inlet.runtime.worker.program import Program
 LOADED_WITHIN_S = 1200.0
 """Two thirds of what an endpoint's start may take."""
 
-_LONGEST_LINE = 8192  # bytes; what is longer is cut into several
+_LONGEST_LINE = 8192  # bytes, with its mark; what is longer is cut into several. A keeper would cut it as well, without marks
 _LONGEST_TEXT = 4000  # characters of what it says about itself
 _GONE_WITHIN_S = 1.0  # for an end that was seen on the socket first
 _WATCHED_EVERY_S = 1.0
@@ -49,11 +49,14 @@ class Child:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        starved: int,
     ) -> None:
+        """`starved`: what `memory.starved()` was when it was started."""
         self._program, self._process, self._reader, self._writer = program, process, reader, writer
         self._hearing: asyncio.Task[Message] | None = None
         self._ending: asyncio.Task[str] | None = None
         self._overdone = False
+        self._starved = starved
         self._watching = asyncio.create_task(self._watch())
 
     @classmethod
@@ -63,6 +66,7 @@ class Child:
         output, its_output = os.pipe()
         command = [*program.command, "--fd", str(its.fileno()), "--program", program.file]
         strays.adopt()
+        starved = await asyncio.to_thread(_starved)
         try:
             with strays.spared() as spare:
                 process = await asyncio.create_subprocess_exec(
@@ -87,7 +91,7 @@ class Child:
             target=_pass_on, args=(output, program.name), name=f"output of the {program.name}", daemon=True
         ).start()
         reader, writer = await asyncio.open_connection(sock=ours)
-        return cls(program, process, reader, writer)
+        return cls(program, process, reader, writer, starved)
 
     async def load(self, report: Callable[[str], None]) -> None:
         """Until it can answer. `Refused` when no restart helps; `Unavailable` with the reason otherwise."""
@@ -180,9 +184,10 @@ class Child:
     async def _own_end(self) -> str:
         try:
             async with asyncio.timeout(_GONE_WITHIN_S):
-                return _how(await self._process.wait())
+                code = await self._process.wait()
         except TimeoutError:
             return "closed its connection, and was ended"
+        return _how(code, starved=await asyncio.to_thread(_starved) > self._starved)
 
 
 def _looked_at(hearing: asyncio.Task[Message]) -> None:
@@ -196,11 +201,22 @@ def _text(said: Any) -> str:
     return " ".join(str(said)[:_LONGEST_TEXT].split())
 
 
-def _how(code: int) -> str:
-    """In words; what ran it may have turned a signal into a number above 128."""
+def _starved() -> int:
+    from inlet.runtime import memory  # whose imports no start needs
+
+    return memory.starved()
+
+
+def _how(code: int, *, starved: bool) -> str:
+    """In words; what ran it may have turned a signal into a number above 128.
+
+    `starved`: meanwhile the kernel has killed a process of this replica for want of memory.
+    """
     number = -code if code < 0 else code - 128 if code > 128 else 0
+    if number == signal.SIGKILL and starved:
+        return "was killed, most likely for want of memory: choose a larger instance"
     if number == signal.SIGKILL:
-        return "was killed (SIGKILL), most likely for want of memory: choose a larger instance"
+        return "was killed (signal 9)"
     if number in set(signal.Signals):
         return f"was ended by {signal.Signals(number).name}"
     return f"ended with code {code}"
@@ -209,20 +225,26 @@ def _how(code: int) -> str:
 def _pass_on(output: int, name: str) -> None:
     """Each line of what can be read there, with the name in front, until nobody can write there any more."""
     mark = f"{name} | ".encode()
+    longest = _LONGEST_LINE - len(mark)
     rest = b""
     with os.fdopen(output, "rb", buffering=0) as pipe:
         while piece := pipe.read(65_536):
             *lines, rest = (rest + piece).split(b"\n")
-            *cut, rest = _cut(rest)
-            whole = [part for line in lines for part in _cut(line)]
-            _write(b"".join(mark + part + b"\n" for part in (*whole, *cut)))
+            *cut, rest = _cut(rest, longest)
+            whole = [part for line in lines for part in _cut(line, longest)]
+            _write(b"".join(_marked(mark, part) for part in (*whole, *cut)))
         if rest:
-            _write(mark + rest + b"\n")
+            _write(_marked(mark, rest))
 
 
-def _cut(line: bytes) -> list[bytes]:
-    """At least one part, none longer than a line may be."""
-    return [line[at : at + _LONGEST_LINE] for at in range(0, max(1, len(line)), _LONGEST_LINE)]
+def _cut(line: bytes, longest: int) -> list[bytes]:
+    """At least one part, none longer than that."""
+    return [line[at : at + longest] for at in range(0, max(1, len(line)), longest)]
+
+
+def _marked(mark: bytes, line: bytes) -> bytes:
+    """Of one that was rewritten with carriage returns (progress bars) the last state: a keeper would drop the mark with the rest."""
+    return mark + line.rstrip(b"\r").rpartition(b"\r")[2] + b"\n"
 
 
 def _write(content: bytes) -> None:

@@ -35,9 +35,10 @@ _MESSAGES: dict[State, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What an observation adds to a record: progress in words, and how the instance's limits are kept."""
+    """What an observation adds to a record: progress in words, whether replicas keep ending, and how limits are kept."""
 
     detail: str = ""
+    unrest: str = ""
     limits: Limits | None = None
 
 
@@ -101,6 +102,8 @@ def _status(endpoint: Endpoint, url: str, sight: Sight) -> dict[str, Any]:
         message = f"{message}; trying again: {endpoint.note}"
     if sight.detail and endpoint.state in (State.PENDING, State.INITIALIZING, State.UPDATING):
         message = f"{message}: {sight.detail}"
+    if sight.unrest:
+        message = f"{message}; {sight.unrest}"
     stopped = endpoint.state in (State.PAUSED, State.SCALED_TO_ZERO)
     used = max((at for at in (endpoint.last_used_at, endpoint.ready_since) if at is not None), default=None)
     status: dict[str, Any] = {
