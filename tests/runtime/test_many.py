@@ -18,7 +18,7 @@ from tests.runtime.process import Replica, eventually
 
 LARGE = ("a", "b", "c")
 TWO_FIT = 500_000_000  # bytes: each takes some 150 MB, and what all share 70
-TEXT = {"inputs": "snow is coming down"}
+TEXT = {"inputs": "a cold wind brings snow to the hills"}  # which the model was trained on
 
 
 def large(source: Path, folder: Path, factor: float) -> None:

@@ -51,14 +51,19 @@ class Egress:
             asyncio.start_unix_server(self._serve, str(path), limit=_LONGEST_HEAD)
         )
         path.chmod(0o666)  # whoever is in the sandbox has another number; the folder around it is private
-        threading.Thread(target=self._loop.run_forever, name="egress", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="egress", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Take no more connections, and drop those that there are."""
-        with contextlib.suppress(RuntimeError):  # closed before
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        self._server.close()
+        self._loop.call_soon_threadsafe(self._end)
+        self._thread.join()
         self._path.unlink(missing_ok=True)
+
+    def _end(self) -> None:
+        """In the loop's own thread: a server must not be closed while its loop takes leave of a connection."""
+        self._server.close()
+        self._loop.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
