@@ -61,7 +61,9 @@ def test_tritons_client_gets_what_the_native_route_says(made: Reference, replica
 
     with serving(iris, TABLE) as url:
         found = by_triton("table", url)
-    assert found["outputs"] == [["object", ["setosa", "virginica"]]]
+    assert found["outputs"][0] == ["object", ["setosa", "virginica"]]
+    dtype, probabilities = found["outputs"][1]
+    assert (dtype, np.argmax(probabilities, axis=1).tolist()) == ("float64", [0, 2])
     assert found["metadata"]["inputs"] == [{"name": "inputs", "datatype": "FP64", "shape": [-1, 4]}]
 
 
