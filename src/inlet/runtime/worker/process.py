@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from inlet.core.errors import InletError, Refused, Unavailable
@@ -112,15 +113,19 @@ class Child:
 
     async def send(self, message: Message) -> None:
         """`Ended` when it cannot take it."""
-        self.tell(message)
         try:
+            self._writer.writelines(pack(message))
             await self._writer.drain()
-        except OSError:
+        except (
+            OSError,
+            RuntimeError,
+        ):  # the second is uvloop's word for a connection that it has closed by now
             raise Ended(await self.end(), unread=True) from None
 
     def tell(self, message: Message) -> None:
         """The same without waiting for room; lost when it is gone."""
-        self._writer.writelines(pack(message))
+        with suppress(OSError, RuntimeError):
+            self._writer.writelines(pack(message))
 
     async def hear(self) -> Message:
         """What it says next; `Ended` when that is nothing, or nothing that can be understood."""
