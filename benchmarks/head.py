@@ -31,9 +31,8 @@ def fit(
         weights.take(f"classifier.dense.{part}", size)
         for part, size in (("weight", (HIDDEN, HIDDEN)), ("bias", (HIDDEN,)))
     )
-    hidden = np.stack(
-        [encoder.infer(text)[0].copy() for text in texts]
-    )  # of the first token, as the head takes it
+    # Of the first token, as the head takes it.
+    hidden = np.stack([encoder.infer(text)[0].copy() for text in texts])
     features = np.tanh(hidden @ dense.T + bias)
     size = np.log(np.asarray(tokens, np.float32))
     explained = np.stack([np.ones_like(size), size, size**2], axis=1)

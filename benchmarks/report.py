@@ -297,11 +297,11 @@ def _memory(result: dict[str, Any]) -> Iterator[str]:
     columns = {
         "fresh_mb": "MB, fresh",
         "short_mb": "one caller, to 256 tokens",
-        "alone_mb": "to 512",
+        "alone_mb": "one caller, to 512",
         "after_mb": "8 callers, to 512",
-        "replica_short_mb": "one replica: one caller, to 256",
-        "replica_alone_mb": "to 512",
-        "replica_after_mb": "8 callers, to 512",
+        "replica_short_mb": "its replica: one caller, to 256",
+        "replica_alone_mb": "its replica: one caller, to 512",
+        "replica_after_mb": "its replica: 8 callers, to 512",
         "replicas_mb": "several replicas",
         "idle_cpu": "idle, share of a core",
     }

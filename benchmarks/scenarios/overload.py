@@ -11,7 +11,7 @@ from benchmarks.load import Samples, poisson_times
 from benchmarks.scenarios.case import Case
 from benchmarks.workload import MIXED
 
-SLO_MS = 500.0  # the longest texts alone take a third to a half of it on two cores
+SLO_MS = 500.0  # the longest texts take more than 100 ms by themselves on two cores
 # The other half is for computing; callers who wait longer than the SLO have no use for an answer.
 _PATIENCE_S = 0.25
 _AFTERWARDS = 0.5  # of the knee

@@ -38,7 +38,7 @@ _COMPARE_EVERY = 8  # batches, of which one may be a narrow form's comparison: i
 _RECHECK_EVERY = 256  # batches, of which one is compared although its form is proven
 MOST_TOKENS = 2_000_000  # of requests in hand; each takes some 100 bytes
 _OPENING_S = 5.0  # what was held up while the replica started arrives at once, and is not overload
-# Waits last longer than foreseen by up to this, because later texts fill up earlier batches: better refused at once than late.
+# How many times as long as foreseen a wait may last: later texts fill up earlier batches, and better refused at once than late.
 _LONGER = 1.25
 # Of the narrow lanes; with fewer at work the wide one may do more: with two threads it did 1.4 to 1.9 times what one does.
 _FILLED = 0.75

@@ -55,9 +55,8 @@ class Replica:
         self._on_change = on_change
         self._on_end = on_end
         self.phase = Phase.INITIALIZING
-        self.ready_since: float | None = (
-            None  # on the monotonic clock; None until it was ready for the first time
-        )
+        # On the monotonic clock; None until it was ready for the first time.
+        self.ready_since: float | None = None
         self.keeper_pid = 0
         self.cpu: float | None = None
         self._detail = ""

@@ -57,9 +57,8 @@ async def totalled(
             *events, rest = (rest + piece).split(_BETWEEN)
             for event in events:
                 value = event.removeprefix(_DATA)
-                if (
-                    value == _NOTHING
-                ):  # llama.cpp's word for an answer that has no more to say, which no client knows
+                # llama.cpp's word for an answer that has no more to say, which no client knows.
+                if value == _NOTHING:
                     continue
                 if value == _END and wanted and last:
                     sums = {"choices": [], "usage": usage.whole()}

@@ -16,9 +16,8 @@ REPOSITORY = "/repository"  # where the managed service has it as well
 _BLOBS = "/blobs"  # what is beside the parent of a snapshot, seen from there
 OWN = Path(__file__).with_name("child")
 _HOME, _TMP, _OUT, _PORT = "/home/handler", "/tmp", "/run/out.sock", 3128  # noqa: S108 - in the sandbox
-_SHARED_BYTES = (
-    64 << 20
-)  # of /dev/shm, as containers have it: what is in it is memory that no limit of a process counts
+# Of /dev/shm, as containers have it: what is in it is memory that no limit of a process counts.
+_SHARED_BYTES = 64 << 20
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts")
 # Of /etc what programs look at, without what is secret there: the files' real owner may read all of it.
 _ETC = (

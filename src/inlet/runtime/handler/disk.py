@@ -1,4 +1,4 @@
-"""How much of the disk a handler may fill. Made by `opening`; asked by the worker's `process`, in a thread.
+"""How much of the disk a handler may fill. Made by `sandbox`; asked by the worker's `process`, in a thread.
 
 A limit of the kernel counts single files, and its quotas need a file system that was made with them. So the disk is looked at,
 which costs nothing while it has room; only when it has not are the handler's own folders added up. In bubblewrap these are all
